@@ -1,0 +1,120 @@
+"""What a job is: the record that is the truth, and the states it moves through."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prune_engine.events import Progress, Stage
+from prune_engine.spec import PruneSpec
+
+
+class Status(StrEnum):
+    """The states of a job; the moves between them are in `TRANSITIONS`."""
+
+    QUEUED = "queued"  # accepted, waiting for a worker
+    RUNNING = "running"  # a worker has it; `stage` says what it does
+    CANCELLING = "cancelling"  # a cancel was asked for and the child has not ended yet
+    SUCCEEDED = "succeeded"  # the pruned model and the report are there
+    FAILED = "failed"  # `error` says why
+    CANCELLED = "cancelled"  # ended because somebody asked
+
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLING}),
+    Status.CANCELLING: frozenset({Status.CANCELLED, Status.FAILED, Status.SUCCEEDED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+ENDED = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelFile(_Part):
+    """The model as it was uploaded. `format` comes from magic bytes; the API never parses a model."""
+
+    filename: str
+    format: Literal["onnx", "torchscript", "pt2"]
+    bytes: int
+    sha256: str
+
+
+class DatasetRef(_Part):
+    """The data: a name in the catalogue, or an uploaded file."""
+
+    source: Literal["named", "supplied"]
+    name: str = Field(description="Catalogue name, or the file's name.")
+    format: Literal["npz", "zip", "csv", "parquet"] = "npz"
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+class TokenizerFile(_Part):
+    """A tokenizer.json that was uploaded for text data."""
+
+    filename: str
+    bytes: int
+    sha256: str
+
+
+class JobError(_Part):
+    """Why the job failed: a stable code, a sentence with what to do, and the parameter to blame."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Artifact(_Part):
+    """A file that the job left."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class JobResult(_Part):
+    """What the job came to: the density reached and the report's summary."""
+
+    density: float
+    metrics: dict[str, Any]
+    artifacts: list[Artifact]
+
+
+class Job(_Part):
+    """One pruning job. Frozen: the store evolves it into a new one."""
+
+    id: str
+    status: Status = Status.QUEUED
+    stage: Stage | None = None
+    progress: Progress = Progress()
+    spec: PruneSpec
+    model: ModelFile
+    dataset: DatasetRef
+    tokenizer: TokenizerFile | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 0
+    error: JobError | None = None
+    result: JobResult | None = None
+
+
+def new_job_id() -> str:
+    """A fresh id that sorts by time: `job_` + 12 hex digits of milliseconds + 10 random ones."""
+    return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(5)}"
+
+
+def now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)

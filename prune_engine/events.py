@@ -1,0 +1,102 @@
+"""What the child process says while it works: one JSON object a line on stdout. Light: no torch.
+
+Polling, Server-Sent Events, the live progress bar and (later) webhooks all speak this one schema.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Stage = Literal["preparing", "baseline", "pruning", "finetuning", "exporting", "verifying"]
+
+
+class Progress(BaseModel):
+    """How far the run is. `fraction` is of the whole run, steps are training steps."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fraction: float = Field(0.0, ge=0.0, le=1.0)
+    step: int = 0
+    total_steps: int = 0
+    eta_seconds: float | None = None
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    time: float = Field(default_factory=time.time, description="Seconds since the epoch.")
+
+
+class StartedEvent(_Event):
+    """The child lives; sent before anything heavy is imported."""
+
+    type: Literal["started"] = "started"
+    pid: int
+
+
+class StageEvent(_Event):
+    """The run has entered a stage."""
+
+    type: Literal["stage"] = "stage"
+    stage: Stage
+    message: str = ""
+
+
+class ProgressEvent(_Event):
+    """A step of training was done; `metrics` has what is known of it: loss, density, accuracy."""
+
+    type: Literal["progress"] = "progress"
+    stage: Stage
+    progress: Progress
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class WarningEvent(_Event):
+    """Something the user should know; it is in the report too."""
+
+    type: Literal["warning"] = "warning"
+    message: str
+
+
+class DoneEvent(_Event):
+    """The run succeeded. Always the last event."""
+
+    type: Literal["done"] = "done"
+    density: float
+    metrics: dict[str, Any] = Field(description="The report's `summary`: figures before and after.")
+    outputs: list[str] = Field(description="Files in `out/`, relative to it.")
+
+
+class ErrorEvent(_Event):
+    """The run failed. Always the last event."""
+
+    type: Literal["error"] = "error"
+    code: str
+    message: str
+    param: str | None = None
+
+
+Event = Annotated[
+    StartedEvent | StageEvent | ProgressEvent | WarningEvent | DoneEvent | ErrorEvent,
+    Field(discriminator="type"),
+]
+Listener = Callable[[StageEvent | ProgressEvent | WarningEvent], None]
+
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_event(line: str | bytes) -> Event:
+    """Read one line of the child's stdout.
+
+    Raises:
+        ValueError: the line is no event.
+    """
+    return _adapter.validate_json(line)
+
+
+def silent(event: StageEvent | ProgressEvent | WarningEvent) -> None:
+    """Listen to nothing."""

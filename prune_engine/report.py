@@ -1,0 +1,248 @@
+"""What was done: `Report`, a versioned schema. Light: no torch, no onnx.
+
+Every figure in it was measured in the run that wrote it; a figure that could not be measured is None and
+`warnings` says why.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prune_engine.events import Stage
+from prune_engine.spec import Preprocess, PruneSpec
+
+SCHEMA_VERSION: Literal["1"] = "1"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorInfo(_Part):
+    """A graph input or output; a dimension is a number, a symbol or None (unknown)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class ModelInfo(_Part):
+    """The model that was sent."""
+
+    filename: str
+    format: Literal["onnx", "torchscript", "pt2"]
+    route: str = Field(description="How it became ONNX: `as sent`, or the exporter that was used.")
+    sha256: str
+    opset: int
+    ir_version: int
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    operators: dict[str, int] = Field(description="Operator -> number of nodes.")
+    parameters: int = Field(description="All float initializer elements.")
+    prunable: int = Field(description="Elements of the prunable weights.")
+
+
+class PreprocessCandidate(_Part):
+    """A preprocessing that was tried on the dense model; `score` in the metric's unit, None: did not run."""
+
+    name: str
+    score: float | None
+    note: str = ""
+
+
+class PreprocessInfo(_Part):
+    """The preprocessing that was used and why."""
+
+    name: str
+    chosen: Preprocess
+    why: str
+    candidates: list[PreprocessCandidate] = []
+
+
+class DataInfo(_Part):
+    """The data that was trained on and measured with."""
+
+    name: str
+    source: Literal["named", "supplied", "memory"]
+    kind: Literal["image", "table", "text", "tensors"]
+    task: Literal["classification", "regression", "distillation"]
+    train_rows: int
+    holdout_rows: int
+    holdout_source: str = Field(description="`test split`, or how the rows were held out.")
+    classes: int | None = None
+    preprocess: PreprocessInfo
+
+
+class DensityInfo(_Part):
+    """Kept over prunable weights, and over all parameters (biases and normalisation included)."""
+
+    requested: float
+    reached: float
+    kept: int
+    prunable: int
+    nonzero_parameters: int
+    parameters: int
+    of_all_parameters: float
+
+
+class LayerRow(_Part):
+    """One prunable weight. `dead_outputs`: output channels, neurons or rows without a single kept weight."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    kept: int
+    prunable: int
+    density: float
+    outputs: int
+    dead_outputs: int
+
+
+class Metric(_Part):
+    """The figure of merit. `unit`: `%` for accuracy and agreement, the label's unit for errors."""
+
+    name: Literal["accuracy", "mae", "mse", "agreement", "relative_error"]
+    unit: str
+    higher_is_better: bool
+
+
+class Quality(_Part):
+    """A model measured on the held-out rows in onnxruntime."""
+
+    value: float
+    loss: float
+    rows: int
+
+
+class QualityInfo(_Part):
+    """The figure of merit of the dense model, of the pruned one before fine-tuning, and of the result."""
+
+    metric: Metric
+    dense: Quality
+    before_finetuning: Quality
+    pruned: Quality
+
+
+class SizeInfo(_Part):
+    """Bytes of the ONNX file as it is and after gzip (level 6)."""
+
+    before: int
+    before_gzip: int
+    after: int
+    after_gzip: int
+
+
+class OperationsInfo(_Part):
+    """Multiply-adds of one row; `effective` counts only those with a kept weight. None: shape not known."""
+
+    before: int | None
+    effective: int | None
+
+
+class LatencyRun(_Part):
+    """Milliseconds an inference takes."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+
+class LatencyInfo(_Part):
+    """onnxruntime latency, dense and pruned measured in turns in one process."""
+
+    before: LatencyRun
+    after: LatencyRun
+    ratio: float = Field(description="Median over the runs of after / before.")
+    batch: int
+    threads: int
+    runs: int
+    provider: str
+    sentence: str = Field(description="What zeros do and do not buy at run time, in plain words.")
+
+
+class CurvePoint(_Part):
+    """A point of the training curve. `value` is the metric of the pruned model on held-out rows, if measured."""
+
+    step: int
+    epoch: float
+    stage: Stage
+    loss: float
+    density: float
+    value: float | None = None
+
+
+class Check(_Part):
+    """One of the checks that gate success."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class Histogram(_Part):
+    """Weights of all prunable layers before and after; `edges` has one entry more than the counts."""
+
+    edges: list[float]
+    before: list[int]
+    after: list[int]
+
+
+class Environment(_Part):
+    """Where and with what the run was done."""
+
+    prunery: str
+    python: str
+    versions: dict[str, str]
+    platform: str
+    device: str
+    threads: int
+    seed: int
+
+
+class Report(_Part):
+    """The whole report; `report.json` is this model dumped."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    job_id: str | None = None
+    created_at: str = Field(description="ISO 8601, UTC.")
+    spec: PruneSpec
+    settings: dict[str, Any] = Field(description="Every hyperparameter as it was resolved from `auto`.")
+    model: ModelInfo
+    data: DataInfo
+    density: DensityInfo
+    layers: list[LayerRow]
+    quality: QualityInfo
+    size: SizeInfo
+    operations: OperationsInfo
+    latency: LatencyInfo | None
+    curve: list[CurvePoint]
+    weights: Histogram
+    checks: list[Check]
+    durations: dict[Annotated[str, "stage"], float] = Field(description="Seconds in each stage, and `total`.")
+    environment: Environment
+    warnings: list[str] = []
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of a job's `result`: `{"before": {...}, "after": {...}}`."""
+        quality, latency = self.quality, self.latency
+        return {
+            "metric": quality.metric.name,
+            "before": {
+                quality.metric.name: quality.dense.value,
+                "loss": quality.dense.loss,
+                "bytes": self.size.before,
+                "gzip_bytes": self.size.before_gzip,
+                "multiply_adds": self.operations.before,
+                "latency_ms": latency.before.median_ms if latency else None,
+            },
+            "after": {
+                quality.metric.name: quality.pruned.value,
+                "loss": quality.pruned.loss,
+                "bytes": self.size.after,
+                "gzip_bytes": self.size.after_gzip,
+                "multiply_adds": self.operations.effective,
+                "latency_ms": latency.after.median_ms if latency else None,
+            },
+        }

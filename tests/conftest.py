@@ -1,0 +1,38 @@
+"""What every test may ask for: the shared models and data sets, which lie beside the project and not in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("PRUNERY_TEST_SHARED", ROOT.parent / "shared"))
+
+
+def _require(path: Path) -> Path:
+    if not path.exists():
+        reason = f"{path.name} is not there: the shared models and data lie in a folder 'shared' beside the project"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """The folder with `cifar10_resnet/resnet20.onnx` and others."""
+    return _require(SHARED / "models")
+
+
+@pytest.fixture(scope="session")
+def shared_datasets() -> Path:
+    """A folder that holds mnist, cifar10, california_housing and sst2 as `<name>.npz`; unpacked once."""
+    source = _require(SHARED / "data")
+    folder = ROOT / ".cache" / "datasets"
+    if not (folder / "cifar10.npz").exists():
+        subprocess.run([sys.executable, str(source / "unpack.py"), str(folder)], check=True)
+    return folder
