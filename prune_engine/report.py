@@ -163,7 +163,7 @@ class LatencyInfo(_Part):
 
 
 class CurvePoint(_Part):
-    """A point of the training curve. `value` is the metric of the pruned model on held-out rows, if measured."""
+    """A point of the training curve. `value`: the metric of the pruned model on held-out rows, if measured."""
 
     step: int
     epoch: float

@@ -118,7 +118,7 @@ def parse_spec(fields: dict[str, Any]) -> PruneSpec:
 
 
 def _spec_error(error: ValidationError) -> SpecError:
-    """One sentence that lists every wrong field. Of a union's many complaints the last, the range's, is kept."""
+    """One sentence that lists every wrong field; of a union's many complaints the last is kept."""
     complaints: dict[str, str] = {}
     for item in error.errors(include_url=False, include_context=False):
         field = str(item["loc"][0]) if item["loc"] else "spec"

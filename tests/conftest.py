@@ -1,4 +1,4 @@
-"""What every test may ask for: the shared models and data sets, which lie beside the project and not in it."""
+"""What every test may ask for: the shared models and data sets, which lie beside the project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ SHARED = Path(os.environ.get("PRUNERY_TEST_SHARED", ROOT.parent / "shared"))
 
 def _require(path: Path) -> Path:
     if not path.exists():
-        reason = f"{path.name} is not there: the shared models and data lie in a folder 'shared' beside the project"
+        reason = (
+            f"{path.name} is missing: models and data are looked for in '{SHARED.name}' beside the project"
+        )
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
