@@ -40,7 +40,7 @@ class ModelInfo(_Part):
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
     operators: dict[str, int] = Field(description="Operator -> number of nodes.")
-    parameters: int = Field(description="All float initializer elements.")
+    parameters: int = Field(description="Elements of all trained initializers, biases and norms included.")
     prunable: int = Field(description="Elements of the prunable weights.")
 
 
@@ -163,7 +163,7 @@ class LatencyInfo(_Part):
 
 
 class CurvePoint(_Part):
-    """A point of the training curve. `value`: the metric of the pruned model on held-out rows, if measured."""
+    """A point of the training curve; `value`: the metric of the model at this point, if measured."""
 
     step: int
     epoch: float
@@ -182,7 +182,7 @@ class Check(_Part):
 
 
 class Histogram(_Part):
-    """Weights of all prunable layers before and after; `edges` has one entry more than the counts."""
+    """Values of the prunable weights: all before, the kept ones after. One edge more than counts."""
 
     edges: list[float]
     before: list[int]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prune_engine.errors import SpecError
 
@@ -32,6 +33,13 @@ class Preprocess(BaseModel):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[Positive, ...] = (1.0,)
     layout: Layout = "as_is"
+
+
+def _from_json(value: object) -> object:
+    """Form fields and command-line options carry an object as JSON text."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return json.loads(value)
+    return value
 
 
 class PruneSpec(BaseModel):
@@ -63,7 +71,7 @@ class PruneSpec(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(0, description="Seed of every random choice.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")
-    preprocess: Auto | Preprocess = Field(
+    preprocess: Annotated[Auto | Preprocess, BeforeValidator(_from_json)] = Field(
         "auto",
         description="`auto` tries the usual scalings and layouts on the dense model; "
         'or explicitly: `{"scale": 0.00392156862745098, "mean": [0.5], "std": [0.5], "layout": "nchw"}`.',
@@ -123,16 +131,13 @@ def _spec_error(error: ValidationError) -> SpecError:
     for item in error.errors(include_url=False, include_context=False):
         field = str(item["loc"][0]) if item["loc"] else "spec"
         if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            known = ", ".join(PruneSpec.model_fields)
-            complaints[field] = f"{field}: unknown field; known fields are {known}"
+            fields = ", ".join(PruneSpec.model_fields)
+            complaints[field] = f"{field}: unknown field; known fields are {fields}"
         elif item["type"] == "missing" and len(item["loc"]) == 1:
             complaints[field] = f"{field}: required"
         else:
-            where = ".".join(
-                str(part)
-                for part in item["loc"]
-                if str(part) in PruneSpec.model_fields or len(item["loc"]) > 2
-            )
+            known = (*PruneSpec.model_fields, *Preprocess.model_fields)
+            where = ".".join(str(part) for part in item["loc"] if part in known)
             said = str(item["msg"]).replace("Input should be", "should be")
             complaints[field] = f"{where or field}: {said} (got {str(item['input'])[:80]!r})"
     return SpecError("; ".join(complaints.values()), param=next(iter(complaints)))

@@ -1,0 +1,49 @@
+# One command for each habit. Everything lives in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+# Set to a package index that holds CPU-only builds of torch to avoid the CUDA packages.
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+
+.PHONY: setup setup-dev demo up test check bench docs clean
+
+setup: .venv/.runtime
+setup-dev: .venv/.dev
+
+.venv/.runtime: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Prunery needs Python 3.11 or newer")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the pinned packages into .venv (once)"
+	@$(if $(TORCH_INDEX),PIP_INDEX_URL=$(TORCH_INDEX) )$(PIP) '$(TORCH)'
+	@$(PIP) -e .
+	@touch $@
+
+.venv/.dev: .venv/.runtime
+	@$(PIP) -e '.[dev,hf,docs]'
+	@touch $@
+
+demo: setup          ## set up, start everything embedded, prune a real model over HTTP, show the report
+	@$(BIN)/python -m prunery.demo
+
+up: setup            ## the service on this machine; Ctrl-C ends it
+	@$(BIN)/prunery up
+
+test: setup-dev      ## the test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev     ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup-dev     ## the quick figures, written to benchmarks/results/
+	@$(BIN)/python -m benchmarks
+
+docs: setup-dev      ## build the documentation, every link checked
+	@$(BIN)/mkdocs build --strict --quiet --site-dir site
+	@echo "docs: site/index.html"
+
+clean:
+	rm -rf .venv .cache site build dist *.egg-info
