@@ -1,0 +1,29 @@
+"""`python -m prune_engine run DIR` and `python -m prune_engine fetch NAME`: what a worker starts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from prune_engine import child
+
+
+def main() -> int:
+    """Read the command line and do it; the return value is the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m prune_engine")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="prune what lies in DIR; events on stdout, files in DIR/out")
+    run.add_argument("folder", type=Path, metavar="DIR")
+    fetch = commands.add_parser("fetch", help="get a named data set and print its path")
+    fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument("--datasets-dir", type=Path)
+    fetch.add_argument("--cache-dir", type=Path)
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        return child.run(arguments.folder)
+    return child.fetch(arguments.name, arguments.datasets_dir, arguments.cache_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

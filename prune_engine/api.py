@@ -1,0 +1,193 @@
+"""`prune()`: the order of the work, readable on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+
+from prune_engine.catalogue import default_cache_dir, fetch
+from prune_engine.data import Prepared, RawData, candidate_shapes, data_from_arrays, prepare, read_data
+from prune_engine.environment import choose_device, describe_environment
+from prune_engine.events import Listener, silent
+from prune_engine.formats import (
+    OnnxModule,
+    SourceModel,
+    import_onnx,
+    input_infos,
+    output_infos,
+    read_model,
+    source_from_proto,
+    write_back,
+)
+from prune_engine.measure import (
+    count_operations,
+    measure_latency,
+    measure_quality,
+    measure_size,
+    run_session,
+    session,
+)
+from prune_engine.report import OperationsInfo, QualityInfo, Report, SizeInfo
+from prune_engine.spec import PruneSpec
+from prune_engine.stopwatch import Stopwatch
+from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
+from prune_engine.training import TrainingResult, train
+from prune_engine.verify import verify
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What came of a run: the pruned model, the masks (True = kept, by initializer name) and the report."""
+
+    model: onnx.ModelProto
+    masks: dict[str, np.ndarray]
+    report: Report
+
+    def save(self, folder: Path | str) -> list[str]:
+        """Write the model, the masks, the report and its pictures; return the files' names."""
+        from prune_engine.outputs import save
+
+        return save(self, Path(folder))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the report calls things; none of it changes the work."""
+
+    job_id: str | None = None
+    model_filename: str | None = None
+    data_name: str | None = None
+    data_source: Literal["named", "supplied", "memory"] = "supplied"
+
+
+def prune(
+    model: Path | str | onnx.ModelProto,
+    data: Path | str | Mapping[str, np.ndarray],
+    spec: PruneSpec,
+    *,
+    listener: Listener = silent,
+    tokenizer: Path | None = None,
+    datasets_dir: Path | None = None,
+    labels: Labels | None = None,
+) -> PruneResult:
+    """Prune a trained model to exactly `spec.density` and measure what that cost and bought.
+
+    Args:
+        model: an ONNX or TorchScript file, or an ONNX model in memory.
+        data: a data file, the name of a data set (`digits`, ...), or arrays (`x_train`, `y_train`, ...).
+        spec: what is asked.
+        listener: called with every event of the run, in this thread.
+        tokenizer: a `tokenizer.json` for text data.
+        datasets_dir: where `<name>.npz` of a named data set is looked for first.
+        labels: names for the report.
+
+    Raises:
+        InputError: the model, the data or the spec cannot be used; the subclass and its code say why.
+        EngineError: training diverged or the pruned model failed a check.
+    """
+    labels = labels or Labels()
+    watch = Stopwatch(listener)
+    torch.manual_seed(spec.seed)
+    with watch.stage("preparing", "reading the model and the data"):
+        device = choose_device(spec.device)
+        raw = _read_data(data, spec, tokenizer, datasets_dir, labels)
+        source = _read_model(model, raw, labels)
+        module = import_onnx(source.proto)
+        dense = session(source.proto)
+        inputs, outputs = input_infos(source.proto), output_infos(source.proto)
+        prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
+    warnings = [*source.warnings, *prepared.warnings]
+    for warning in warnings:
+        watch.warn(warning)
+    with watch.stage("baseline", "measuring the dense model"):
+        quality_dense = measure_quality(dense, prepared.holdout, prepared, dense)
+    dense_values = module.state_values()
+    trained = train(module, prepared, spec, device, watch.listen)
+    with watch.stage("exporting", "writing the pruned values back into the graph"):
+        pruned = write_back(source.proto, _changed(dense_values, module.state_values()))
+        before_finetuning = write_back(source.proto, _changed(dense_values, trained.before_finetuning))
+    with watch.stage("verifying", "checking and measuring the result"):
+        sample = prepared.holdout.feed(slice(0, 32))
+        checks, result = verify(source.proto, pruned, module, trained.masks, spec.density, sample)
+        quality = QualityInfo(
+            metric=prepared.metric,
+            dense=quality_dense,
+            before_finetuning=measure_quality(session(before_finetuning), prepared.holdout, prepared, dense),
+            pruned=measure_quality(result, prepared.holdout, prepared, dense),
+        )
+        figures = _figures(source, module, pruned, trained, prepared)
+    report = Report(
+        job_id=labels.job_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=spec,
+        settings=trained.settings,
+        model=model_info(source, module),
+        data=prepared.info,
+        layers=layer_rows(module, trained.masks),
+        density=density_info(module, trained.masks, spec.density),
+        quality=quality,
+        curve=trained.curve,
+        weights=weight_histogram(module, dense_values, trained.masks),
+        checks=checks,
+        durations=watch.durations(trained.durations),
+        environment=describe_environment(device, spec),
+        warnings=[*warnings, *trained.warnings],
+        **figures,
+    )
+    return PruneResult(model=pruned, masks=trained.masks, report=report)
+
+
+def _read_data(
+    data: Path | str | Mapping[str, np.ndarray],
+    spec: PruneSpec,
+    tokenizer: Path | None,
+    datasets_dir: Path | None,
+    labels: Labels,
+) -> RawData:
+    if isinstance(data, Mapping):
+        return data_from_arrays(data, name=labels.data_name or "arrays")
+    path, source = Path(data), labels.data_source
+    name = labels.data_name or path.name
+    if not path.is_file():
+        name, source = str(data), "named"
+        path = fetch(name, datasets_dir=datasets_dir, cache_dir=default_cache_dir())
+    return read_data(path, spec, name=name, source=source, tokenizer=tokenizer)
+
+
+def _read_model(model: Path | str | onnx.ModelProto, raw: RawData, labels: Labels) -> SourceModel:
+    if isinstance(model, onnx.ModelProto):
+        return source_from_proto(model, filename=labels.model_filename or "model.onnx")
+    return read_model(Path(model), filename=labels.model_filename, candidate_shapes=candidate_shapes(raw))
+
+
+def _changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Only what training changed is written, so that everything else stays bit for bit what was sent."""
+    return {name: value for name, value in after.items() if not np.array_equal(before[name], value)}
+
+
+def _figures(
+    source: SourceModel,
+    module: OnnxModule,
+    pruned: onnx.ModelProto,
+    trained: TrainingResult,
+    prepared: Prepared,
+) -> dict[str, Any]:
+    row = prepared.holdout.feed(slice(0, 1))
+    shapes = {name: value.shape for name, value in row.items()}
+    before, before_gzip = measure_size(source.proto)
+    after, after_gzip = measure_size(pruned)
+    return {
+        "size": SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip),
+        "operations": OperationsInfo(
+            before=count_operations(source.proto, None, shapes),
+            effective=count_operations(pruned, trained.masks, shapes),
+        ),
+        "latency": measure_latency(source.proto, pruned, row),
+    }

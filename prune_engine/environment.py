@@ -1,0 +1,54 @@
+"""The machine and the libraries a run used."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from prune_engine.errors import DeviceError
+from prune_engine.report import Environment
+from prune_engine.spec import PruneSpec
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy")
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        DeviceError: CUDA was asked for by name and there is none.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "device: cuda was asked for and this worker has none; use device=auto or device=cpu"
+        )
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(asked)
+
+
+def describe_environment(device: torch.device, spec: PruneSpec) -> Environment:
+    """What the report says of the place where the run was done."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return Environment(
+        prunery=version("prunery"),
+        python=platform.python_version(),
+        versions={library: version(library) for library in _LIBRARIES},
+        platform=f"{platform.system()} {platform.machine()}",
+        device=f"{device.type}: {name}",
+        threads=torch.get_num_threads(),
+        seed=spec.seed,
+    )
+
+
+def _processor() -> str:
+    """The processor's own name where Linux tells it, else what Python knows."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else (platform.processor() or platform.machine())
