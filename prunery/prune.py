@@ -1,0 +1,87 @@
+"""`prunery prune`: the engine on this machine, without a server."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+from prune_engine.errors import PruneError
+from prune_engine.spec import PruneSpec, parse_spec
+
+errors = Console(stderr=True, highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; its options are `PruneSpec`'s fields, so that none is ever missing."""
+
+    def command(
+        model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, **fields: Any
+    ) -> None:
+        """Prune MODEL (ONNX or TorchScript) to the density asked for and write the result into --out."""
+        asked = {name: value for name, value in fields.items() if value is not None}
+        raise typer.Exit(_prune(model, data, out, tokenizer, quiet, asked))
+
+    own = [
+        _parameter("model", Path, typer.Argument(help="The model file.", show_default=False)),
+        _parameter(
+            "data", str, typer.Option(help="A data set's name (`digits`, `cifar10`, ...) or a data file.")
+        ),
+        _parameter("out", Path, typer.Option(help="The folder for the results."), Path("out")),
+        _parameter("tokenizer", Path | None, typer.Option(help="A tokenizer.json, for text data."), None),
+        _parameter("quiet", bool, typer.Option("--quiet", "-q", help="No progress bar, no table."), False),
+    ]
+    spec = [_spec_parameter(name, field) for name, field in PruneSpec.model_fields.items()]
+    command.__signature__ = inspect.Signature([*own, *spec])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *spec]}
+    app.command("prune")(command)
+
+
+def _parameter(name: str, kind: Any, how: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, how]
+    )
+
+
+def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A field of the spec as an option; its text is checked by the spec itself, with the spec's errors."""
+    required = field.is_required()
+    shown = False if required or field.default is None else str(field.default)
+    option = typer.Option(
+        f"--{name.replace('_', '-')}", help=field.description or "", show_default=shown, metavar="VALUE"
+    )
+    return _parameter(
+        name, str if required else str | None, option, inspect.Parameter.empty if required else None
+    )
+
+
+def _prune(
+    model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, fields: dict[str, Any]
+) -> int:
+    """Run the engine; 0 done, 2 bad input, 1 the work failed."""
+    from jobs.settings import Settings
+    from prunery.display import RunDisplay, show_report
+
+    try:
+        spec = parse_spec(fields)
+        from prune_engine.api import prune  # torch: only once the request is known to be sound
+
+        with RunDisplay(errors, quiet=quiet) as display:
+            result = prune(
+                model, data, spec, listener=display, tokenizer=tokenizer, datasets_dir=Settings().datasets_dir
+            )
+            files = result.save(out)
+    except PruneError as error:
+        errors.print(f"[bold red]error[/] [bold]{error.code}[/]: ", end="")
+        errors.print(error.message, markup=False)
+        return error.exit_status
+    if not quiet:
+        show_report(result.report, Console())
+        errors.print(
+            f"wrote {', '.join(name for name in files if '/' not in name)} into {out}/", markup=False
+        )
+    return 0
