@@ -1,0 +1,40 @@
+"""What every table says of the machine it was measured on, and how tables are stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """Processor, cores, memory, Python: one line."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    processor = names[0] if names else platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {platform.python_version()}"
+
+
+def store(name: str, title: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> None:
+    """Print a table and write it as `results/<name>.json` and `.md`."""
+    RESULTS.mkdir(exist_ok=True)
+    measured = {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), "notes": list(notes)}
+    content = json.dumps({"title": title, **measured, "rows": list(rows)}, indent=2) + "\n"
+    (RESULTS / f"{name}.json").write_text(content, encoding="utf-8")
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(str(row.get(head, "")) for head in heads) + " |" for row in rows]
+    about = [f"Measured {measured['date']} on {measured['machine']}.", *notes]
+    text = "\n".join([f"# {title}", "", *lines, "", *about, ""])
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text)
