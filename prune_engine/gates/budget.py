@@ -1,0 +1,92 @@
+"""The density budget: how many weights are kept, and the shift of all logits that does it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prune_engine.errors import SpecError
+
+BISECTIONS = 24
+LARGEST_SAMPLE = 1 << 20
+
+
+def kept_count(density: float, prunable: int) -> int:
+    """Number of weights that `density` keeps of `prunable`: `round(density * prunable)`.
+
+    Raises:
+        SpecError: that would be none.
+    """
+    kept = round(density * prunable)
+    if kept < 1:
+        raise SpecError(
+            f"density: {density:g} of {prunable} prunable weights keeps none; "
+            f"the smallest density that this model can have is {1 / prunable:.3g}",
+            param="density",
+        )
+    return kept
+
+
+def expected_density(logits: Tensor, shift: Tensor | float, noise: float) -> Tensor:
+    """Mean keep probability of gates `[logit + shift + noise * L > 0]`, L standard logistic; a scalar tensor.
+
+    Without noise it is the share of positive logits.
+    """
+    if noise == 0.0:
+        return (logits > -shift).to(logits.dtype).mean()
+    return torch.sigmoid((logits + shift) / noise).mean()
+
+
+def density_shift(
+    logits: Tensor, density: float, noise: float, *, within: float | None = None, steps: int = BISECTIONS
+) -> Tensor:
+    """Find by bisection the one shift of all logits whose expected density is `density`; a scalar tensor.
+
+    Runs on the logits' device without a host synchronisation. Beyond 2^20 logits a strided sample stands for
+    all.
+
+    Args:
+        logits: flat, any order.
+        density: in (0, 1).
+        noise: scale of the logistic noise, >= 0.
+        within: half-width of the interval around 0 that is searched where the shift is known to be small;
+            None: everything that can matter.
+        steps: bisections; each halves the interval.
+    """
+    if logits.numel() > LARGEST_SAMPLE:
+        logits = logits[:: -(-logits.numel() // LARGEST_SAMPLE)]
+    if within is None:
+        # At these ends the expected density is beyond 1e-13 of 0 and of 1.
+        margin = 30.0 * noise + 1.0
+        low, high = -logits.max() - margin, -logits.min() + margin
+    else:
+        low, high = logits.new_tensor(-within), logits.new_tensor(within)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        too_dense = expected_density(logits, middle, noise) > density
+        high = torch.where(too_dense, middle, high)
+        low = torch.where(too_dense, low, middle)
+    return (low + high) / 2
+
+
+def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | None = None) -> Tensor:
+    """Bool mask of exactly `kept` entries: the highest scores, among equal ones the highest `tie_break`.
+
+    Entries equal in both are taken in their order, so that the mask is the same on every device.
+
+    Args:
+        scores: flat, finite.
+        kept: 1..scores.numel().
+        tie_break: flat, as long as `scores`.
+    """
+    count = scores.numel()
+    if kept >= count:
+        return torch.ones(count, dtype=torch.bool, device=scores.device)
+    threshold = torch.topk(scores, kept, sorted=True).values[-1]
+    mask = scores > threshold
+    missing = kept - int(mask.sum())
+    ties = torch.nonzero(scores == threshold).squeeze(1)
+    if tie_break is not None and ties.numel() > missing:
+        ties = ties[torch.sort(tie_break[ties], descending=True, stable=True).indices]
+    mask[ties[:missing]] = True
+    return mask

@@ -1,0 +1,107 @@
+"""All trained parameters of a module as one flat tensor, the prunable ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prune_engine.errors import ModelError
+
+
+class FlatParameters:
+    """One flat tensor of values that is trained, and one that the module sees.
+
+    Every parameter of the module becomes a view of `shown`; a method writes `values * gate` into it before
+    the forward pass. So gates live outside the graph: no extra autograd memory, and a handful of kernels
+    whatever the number of layers.
+
+    Attributes:
+        values: flat, `prunable + others` long; what the optimiser trains. `values.grad` is its gradient.
+        shown: flat, as long; what the module computes with.
+        prunable: how many entries of the front belong to prunable weights.
+
+    Args:
+        weights: name -> parameter, all that are trained.
+        prunable_names: names of the prunable ones among them.
+        device: where the flat tensors live; the parameters move there.
+
+    Raises:
+        ModelError: the parameters do not share one dtype.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, nn.Parameter], prunable_names: Sequence[str], device: torch.device
+    ) -> None:
+        others = [name for name in weights if name not in set(prunable_names)]
+        self._names = [*prunable_names, *others]
+        self._prunable_names = tuple(prunable_names)
+        self._parameters = [weights[name] for name in self._names]
+        dtypes = {parameter.dtype for parameter in self._parameters}
+        if len(dtypes) != 1:
+            found = ", ".join(sorted(str(dtype) for dtype in dtypes))
+            raise ModelError(
+                f"weights of different types ({found}) cannot be trained together; export in one"
+            )
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self.prunable = sum(sizes[: len(prunable_names)])
+        self.shown = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters]).to(device)
+        self.values = self.shown.clone()
+        self.values.grad = torch.zeros_like(self.values)
+        for parameter, view in zip(self._parameters, self._views(self.shown), strict=True):
+            parameter.data = view
+            parameter.grad = None
+        self._gradient_views = self._views(self.values.grad)
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        pieces = torch.split(flat, [parameter.numel() for parameter in self._parameters])
+        return [piece.view(p.shape) for piece, p in zip(pieces, self._parameters, strict=True)]
+
+    @property
+    def weights(self) -> Tensor:
+        """The prunable part of `values`, a view."""
+        return self.values[: self.prunable]
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the prunable part, a view; before `collect` that of the last step."""
+        return self._gradient[: self.prunable]
+
+    @property
+    def _gradient(self) -> Tensor:
+        assert self.values.grad is not None  # noqa: S101 - set in __init__, never taken away
+        return self.values.grad
+
+    def collect(self) -> Tensor:
+        """Move what the backward pass left in the parameters into the flat gradient and return it.
+
+        The parameters' own gradients are dropped, so that the next backward pass hands over its tensors
+        instead of adding to old ones.
+        """
+        targets, sources = [], []
+        for parameter, target in zip(self._parameters, self._gradient_views, strict=True):
+            if parameter.grad is None:
+                target.zero_()
+            else:
+                targets.append(target)
+                sources.append(parameter.grad)
+                parameter.grad = None
+        torch._foreach_copy_(targets, sources)
+        return self._gradient
+
+    def show_others(self) -> None:
+        """Let the module see the current values of what is not prunable."""
+        self.shown[self.prunable :].copy_(self.values[self.prunable :])
+
+    def split_mask(self, mask: Tensor) -> dict[str, np.ndarray]:
+        """A flat bool mask of the prunable weights as name -> array of the weight's shape."""
+        sizes = [p.numel() for p in self._parameters[: len(self._prunable_names)]]
+        pieces = torch.split(mask.cpu(), sizes)
+        return {
+            name: piece.view(parameter.shape).numpy().copy()
+            for name, piece, parameter in zip(
+                self._prunable_names, pieces, self._parameters[: len(pieces)], strict=True
+            )
+        }

@@ -1,0 +1,35 @@
+"""Logistic noise from a bank: drawn once, read at a random offset every step."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor
+
+SPARE = 1 << 18
+
+
+class LogisticBank:
+    """Standard logistic samples, the difference of two Gumbel samples.
+
+    Fresh samples cost two logarithms a weight and step; a slice of a bank costs nothing. The bank is 2^18
+    samples longer than a draw, so there are 2^18 different draws.
+
+    Args:
+        size: samples a draw.
+        scale: factor on the samples.
+        seed: of the samples and of the offsets.
+    """
+
+    def __init__(self, size: int, scale: float, seed: int, device: torch.device) -> None:
+        self._size = size
+        self._offsets = random.Random(seed)  # noqa: S311 - noise, not a secret
+        generator = torch.Generator().manual_seed(seed)
+        uniform = torch.rand(size + SPARE, generator=generator).clamp_(1e-7, 1 - 1e-7)
+        self._samples = torch.logit(uniform).mul_(scale).to(device)
+
+    def draw(self) -> Tensor:
+        """The next `size` samples, a view of the bank: not to be written to."""
+        offset = self._offsets.randrange(SPARE + 1)
+        return self._samples[offset : offset + self._size]

@@ -1,0 +1,69 @@
+"""Pruning by gradient descent: a learned gate on every weight, density held by one shift."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prune_engine.gates import FlatParameters, LogisticGates, exact_mask
+from prune_engine.methods.method import Method, MethodSettings
+from prune_engine.methods.schedules import log_linear_density, one_cycle
+
+START_DENSITY = 0.995
+HOLD_EVERY = 8
+
+
+class Gumbel(Method):
+    """Weights and topology are trained together by gradient descent.
+
+    Zhang, Tao, Zhang 2023, arXiv 2311.12526.
+
+    Differences from the paper, each for a weak point of it: the expected density is held on its schedule by
+    one shift of all logits found by bisection (as ProbMask projects, Zhou 2021) instead of by a penalty whose
+    strength must be tuned; one sample a step; gates start open, so that a trained network is not destroyed.
+    """
+
+    def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
+        super().__init__(flat, settings)
+        logits = prior_logits(flat.weights, settings.gate_prior)
+        self.gates = LogisticGates(logits, settings.gate_noise, settings.gate_temperature, settings.seed)
+        logits.grad = self.gates.gradient
+        self._optimiser = torch.optim.Adam(
+            [logits], lr=settings.gate_learning_rate, eps=settings.gate_epsilon, fused=True
+        )
+        self._density = START_DENSITY
+        self._step = 0
+
+    @property
+    def density(self) -> float:
+        """Density that the schedule asks for now."""
+        return self._density
+
+    def before_forward(self, progress: float) -> None:
+        """Hold the density and sample the gates."""
+        settings = self.settings
+        if self._step % HOLD_EVERY == 0:
+            target = log_linear_density(progress / max(settings.anneal_until, 1e-9), settings.density)
+            self._density = min(target, START_DENSITY)
+            self.gates.hold(self._density)
+        self._step += 1
+        self.gates.apply(self.flat.weights, out=self.flat.shown[: self.flat.prunable])
+
+    def after_backward(self, progress: float) -> None:
+        """One step of Adam on the logits; the weights get the gradient of their open gates."""
+        self.gates.backward(self.flat.weights, self.flat.gradient)
+        peak = self.settings.gate_learning_rate
+        self._optimiser.param_groups[0]["lr"] = one_cycle(progress, peak)
+        self._optimiser.step()
+
+    def mask(self) -> Tensor:
+        """The gates of the highest logits; among equal ones those of the largest weights."""
+        return exact_mask(self.gates.logits, self.settings.kept, self.flat.weights.abs())
+
+
+def prior_logits(weights: Tensor, strength: float) -> Tensor:
+    """Logits to start from: `strength` times the standardised log magnitude of the weights; 0: all equal."""
+    if strength == 0.0:
+        return torch.zeros_like(weights)
+    logs = weights.abs().clamp_min(1e-12).log()
+    return (logs - logs.mean()) / logs.std().clamp_min(1e-12) * strength

@@ -1,0 +1,58 @@
+"""What a pruning method is: what it does around a training step, and the mask it ends with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from prune_engine.gates import FlatParameters
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """Hyperparameters of the methods, none of them `auto`; `PruneSpec` has their meaning.
+
+    `gate_epsilon` is Adam's epsilon on the logits: where it is large against the gradients, logits without a
+    gradient worth the name do not drift.
+    """
+
+    density: float
+    kept: int
+    gate_learning_rate: float
+    gate_prior: float
+    gate_noise: float
+    gate_temperature: float
+    gate_epsilon: float
+    anneal_until: float
+    fix_mask_at: float
+    seed: int
+
+
+class Method(ABC):
+    """Decides which weights the module sees while the mask is still open.
+
+    `progress` is the share of the whole training that is done, in [0, 1).
+    """
+
+    def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
+        self.flat = flat
+        self.settings = settings
+
+    @abstractmethod
+    def before_forward(self, progress: float) -> None:
+        """Write into `flat.shown` what the module shall compute with."""
+
+    @abstractmethod
+    def after_backward(self, progress: float) -> None:
+        """Turn the gradient of `shown` into that of `values`; train what the method itself learns."""
+
+    @abstractmethod
+    def mask(self) -> Tensor:
+        """The mask of exactly `settings.kept` prunable weights, flat, bool."""
+
+    @property
+    @abstractmethod
+    def density(self) -> float:
+        """Density that the schedule asks for now."""

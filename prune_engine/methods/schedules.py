@@ -1,0 +1,26 @@
+"""Schedules over the progress of a training, in [0, 1]: density and learning rate."""
+
+from __future__ import annotations
+
+import math
+
+WARM_UP = 0.3
+
+
+def log_linear_density(progress: float, target: float) -> float:
+    """Density that falls from 1 to `target` by a constant factor a step."""
+    return float(target ** min(max(progress, 0.0), 1.0))
+
+
+def cubic_density(progress: float, target: float) -> float:
+    """Density that falls from 1 to `target` fast at first (Zhu & Gupta 2017, equation 1)."""
+    return float(target + (1.0 - target) * (1.0 - min(max(progress, 0.0), 1.0)) ** 3)
+
+
+def one_cycle(progress: float, peak: float, warm_up: float = WARM_UP) -> float:
+    """Learning rate: a cosine up from `peak / 25` until `warm_up`, then one down to 0 (Smith 2018)."""
+    if progress < warm_up:
+        rise = 0.5 - 0.5 * math.cos(math.pi * progress / warm_up)
+        return peak * (0.04 + 0.96 * rise)
+    fall = 0.5 + 0.5 * math.cos(math.pi * (min(progress, 1.0) - warm_up) / (1.0 - warm_up))
+    return peak * max(fall, 1e-4)

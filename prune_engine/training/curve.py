@@ -1,0 +1,87 @@
+"""The training curve, and the progress events that are sent while it grows."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from torch import Tensor
+
+from prune_engine.errors import DivergedError
+from prune_engine.events import Listener, Progress, ProgressEvent, Stage
+from prune_engine.report import CurvePoint
+
+POINTS = 200
+SECONDS_BETWEEN_EVENTS = 0.25
+CHECK_EVERY = 16
+
+
+class Curve:
+    """Collects loss and density; at most 200 points and four events a second come of it.
+
+    Args:
+        total_steps: steps that are planned.
+        steps_per_epoch: training steps an epoch.
+        emit: who is told.
+        metric: name of the metric in events.
+    """
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, emit: Listener, metric: str) -> None:
+        self.points: list[CurvePoint] = []
+        self._total_steps = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._emit = emit
+        self._metric = metric
+        self._every = max(total_steps // POINTS, 1)
+        self._sum: Tensor | None = None
+        self._count = 0
+        self._started = time.monotonic()
+        self._told = 0.0
+
+    def step(self, step: int, loss: Tensor, stage: Stage, density: float, progress: float) -> None:
+        """Note the loss of training step number `step` (from 1).
+
+        Raises:
+            DivergedError: the loss is NaN or infinite; looked at every few steps.
+        """
+        value = loss.detach()
+        self._sum = value if self._sum is None else self._sum + value
+        self._count += 1
+        point = step % self._every == 0 or step >= self._total_steps
+        if point or step % CHECK_EVERY == 0 or step <= 2:
+            mean = float(self._sum) / self._count
+            if not math.isfinite(mean):
+                raise DivergedError(
+                    f"the loss became {mean} at training step {step} of {self._total_steps} ({stage}); "
+                    "try a lower learning_rate, a higher density, or another seed",
+                    param="learning_rate",
+                )
+            if point:
+                epoch = step / self._steps_per_epoch
+                self.points.append(
+                    CurvePoint(step=step, epoch=epoch, stage=stage, loss=mean, density=density)
+                )
+                self._sum, self._count = None, 0
+            self._tell(step, mean, stage, density, progress)
+
+    def measured(self, value: float) -> None:
+        """The metric at the last point."""
+        if self.points:
+            self.points[-1] = self.points[-1].model_copy(update={"value": value})
+            self._told = 0.0
+
+    def _tell(self, step: int, loss: float, stage: Stage, density: float, progress: float) -> None:
+        now = time.monotonic()
+        if now - self._told < SECONDS_BETWEEN_EVENTS and step < self._total_steps:
+            return
+        self._told = now
+        metrics = {"loss": loss, "density": density}
+        measured = next((point.value for point in reversed(self.points) if point.value is not None), None)
+        if measured is not None:
+            metrics[self._metric] = measured
+        elapsed = now - self._started
+        eta = elapsed * (1.0 - progress) / progress if progress > 0.0 else None
+        state = Progress(
+            fraction=min(progress, 1.0), step=step, total_steps=self._total_steps, eta_seconds=eta
+        )
+        self._emit(ProgressEvent(stage=stage, progress=state, metrics=metrics))

@@ -1,0 +1,71 @@
+"""One rule for the hyperparameters that are `auto`: they follow how few weights are left.
+
+Measured in `benchmarks/lab-book.md`. With many weights left, gates should start equal, with full noise and
+their own high rate, and the weights should be near the target density for long. With few, magnitudes are
+needed as a prior, noise must be low, logits without gradient must not drift, and the fixed-mask phase must
+be long.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from prune_engine.spec import Auto, PruneSpec
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values that the rule gives, or the user's own."""
+
+    learning_rate: float
+    distillation: float
+    gate_learning_rate: float
+    gate_prior: float
+    gate_noise: float
+    gate_temperature: float
+    gate_epsilon: float
+    anneal_until: float
+    fix_mask_at: float
+
+
+MANY_LEFT = 0.01
+FEW_LEFT = 0.0015
+
+
+def scarcity(density: float) -> float:
+    """0 where many weights are left (from 1 %), 1 where few are (0.15 % and below), log-linear between."""
+    share = math.log(MANY_LEFT / density) / math.log(MANY_LEFT / FEW_LEFT)
+    return min(max(share, 0.0), 1.0)
+
+
+def gate_rule(spec: PruneSpec, *, kept: int, prunable: int) -> Rule:
+    """Resolve the `auto` hyperparameters of `spec` for a model of which `kept` of `prunable` weights stay."""
+    scarce = scarcity(kept / prunable)
+
+    def choose(asked: Auto | float, many: float, few: float) -> float:
+        return many + (few - many) * scarce if asked == "auto" else float(asked)
+
+    if spec.method == "magnitude":
+        return Rule(
+            learning_rate=choose(spec.learning_rate, 3e-3, 3e-3),
+            distillation=choose(spec.distillation, 0.7, 0.0),
+            gate_learning_rate=0.0,
+            gate_prior=0.0,
+            gate_noise=0.0,
+            gate_temperature=1.0,
+            gate_epsilon=0.0,
+            anneal_until=choose(spec.anneal_until, 0.6, 0.6),
+            fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
+        )
+    return Rule(
+        learning_rate=choose(spec.learning_rate, 3e-3, 6e-3),
+        distillation=choose(spec.distillation, 0.7, 0.0),
+        gate_learning_rate=choose(spec.gate_learning_rate, 0.2, 0.1),
+        gate_prior=choose(spec.gate_prior, 0.0, 2.0),
+        gate_noise=choose(spec.gate_noise, 1.0, 0.5),
+        gate_temperature=choose(spec.gate_temperature, 1.0, 0.5),
+        gate_epsilon=1e-8 if scarce == 0.0 else 1e-8 * (1e-3 / 1e-8) ** scarce,
+        anneal_until=choose(spec.anneal_until, 0.6, 0.5),
+        fix_mask_at=choose(spec.fix_mask_at, 0.8, 0.6),
+    )

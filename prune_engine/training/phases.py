@@ -1,0 +1,131 @@
+"""The two phases of a training: gates open, then the mask fixed. Each says what is done around a step."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from prune_engine.events import Stage
+from prune_engine.gates import FlatParameters
+from prune_engine.methods import Method
+from prune_engine.methods.schedules import one_cycle
+
+NUDGE = 1e-7
+"""Smallest magnitude of a kept weight; float16 can still hold it."""
+
+
+class Phase(Protocol):
+    """What is done around the forward and backward pass of a step, at `progress` in [0, 1)."""
+
+    stage: Stage
+
+    @property
+    def density(self) -> float:
+        """Density now."""
+
+    def before_forward(self, progress: float) -> None:
+        """Write what the module shall compute with."""
+
+    def after_backward(self, progress: float) -> None:
+        """Learn from the gradients that the backward pass has left in the parameters."""
+
+
+class PruningPhase:
+    """Weights and the method's gates are trained together."""
+
+    stage: Stage = "pruning"
+
+    def __init__(
+        self, flat: FlatParameters, method: Method, learning_rate: float, weight_decay: float
+    ) -> None:
+        self._flat = flat
+        self._method = method
+        self._peak = learning_rate
+        self._weight_decay = weight_decay
+        self.optimiser = torch.optim.Adam([flat.values], lr=learning_rate, fused=True)
+
+    @property
+    def density(self) -> float:
+        """Density that the method's schedule asks for now."""
+        return self._method.density
+
+    def before_forward(self, progress: float) -> None:
+        """Let the method write the gated weights."""
+        self._method.before_forward(progress)
+        self._flat.show_others()
+
+    def after_backward(self, progress: float) -> None:
+        """One step of Adam on the weights, and what the method learns."""
+        rate = one_cycle(progress, self._peak)
+        self._flat.collect()
+        self._method.after_backward(progress)
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.step()
+        if self._weight_decay:
+            self._flat.weights.mul_(1.0 - rate * self._weight_decay)
+
+
+class FixedMaskPhase:
+    """Only the kept weights, and what is not prunable, are trained.
+
+    The kept weights are trained as a tensor of their own, so that a step costs less than a dense one.
+
+    Args:
+        flat: the parameters.
+        mask: flat, bool, over the prunable weights.
+        learning_rate: peak.
+        weight_decay: decoupled, on prunable weights.
+        before: the optimiser of the phase before; its moments are carried on.
+    """
+
+    stage: Stage = "finetuning"
+
+    def __init__(
+        self,
+        flat: FlatParameters,
+        mask: Tensor,
+        learning_rate: float,
+        weight_decay: float,
+        before: torch.optim.Adam | None = None,
+    ) -> None:
+        self._flat = flat
+        self._peak = learning_rate
+        self._weight_decay = weight_decay
+        others = torch.ones(flat.values.numel() - flat.prunable, dtype=torch.bool, device=mask.device)
+        self._index = torch.nonzero(torch.cat([mask, others])).squeeze(1)
+        self._kept = self._index.numel() - others.numel()
+        self._values = flat.values[self._index]
+        self._values.grad = torch.zeros_like(self._values)
+        self.density = self._kept / flat.prunable
+        self._optimiser = torch.optim.Adam([self._values], lr=learning_rate, fused=True)
+        if before is not None and flat.values in before.state:
+            self._optimiser.state[self._values] = {
+                name: value[self._index] if value.dim() else value.clone()
+                for name, value in before.state[flat.values].items()
+            }
+        flat.shown[: flat.prunable].zero_()
+
+    def before_forward(self, progress: float) -> None:
+        """Write the trained values to their places."""
+        self._flat.shown.index_copy_(0, self._index, self._values)
+
+    def after_backward(self, progress: float) -> None:
+        """One step of Adam on what is kept."""
+        rate = one_cycle(progress, self._peak)
+        self._values.grad = self._flat.collect()[self._index]
+        self._optimiser.param_groups[0]["lr"] = rate
+        self._optimiser.step()
+        if self._weight_decay:
+            self._values[: self._kept].mul_(1.0 - rate * self._weight_decay)
+
+    def finish(self) -> None:
+        """Show the trained values; kept weights nearer to zero than 1e-7 are moved there.
+
+        Non-zero weights and kept weights are then the same set, whoever counts them, also in float16.
+        """
+        kept = self._values[: self._kept]
+        kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
+        self._flat.shown.index_copy_(0, self._index, self._values)
+        self._flat.values.copy_(self._flat.shown)

@@ -1,0 +1,96 @@
+"""Every hyperparameter of a training, resolved from the spec: no `auto` is left behind this door."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prune_engine.gates import kept_count
+from prune_engine.methods import MethodSettings
+from prune_engine.spec import PruneSpec
+from prune_engine.training.density_rule import gate_rule
+from prune_engine.training.length import choose_batch_size, choose_epochs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is run with."""
+
+    method: str
+    seed: int
+    epochs: int
+    epochs_why: str
+    batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+    max_minutes: float | None
+    learning_rate: float
+    weight_decay: float
+    distillation: float
+    distillation_temperature: float
+    gates: MethodSettings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat, for the report."""
+        values = asdict(self)
+        gates = values.pop("gates")
+        gates.pop("seed")
+        return {**values, **gates}
+
+
+def resolve(
+    spec: PruneSpec,
+    *,
+    prunable: int,
+    rows: int,
+    labelled: bool,
+    row_operations: int | None = None,
+    device: str = "cpu",
+) -> Settings:
+    """Resolve every `auto` of `spec`.
+
+    Args:
+        spec: what was asked for.
+        prunable: prunable weights of the model.
+        rows: training rows.
+        labelled: whether there are labels; without them all of the loss is distillation.
+        row_operations: multiply-adds of one row forward, None: not known.
+        device: "cpu" or "cuda".
+
+    Raises:
+        SpecError: the density keeps no weight, or the mask would be fixed before the density is reached.
+    """
+    kept = kept_count(spec.density, prunable)
+    batch_size = choose_batch_size(rows) if spec.batch_size == "auto" else min(spec.batch_size, rows)
+    steps_per_epoch = max(rows // batch_size, 1)
+    if spec.epochs == "auto":
+        epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
+    else:
+        epochs, why = spec.epochs, "as asked"
+    rule = gate_rule(spec, kept=kept, prunable=prunable)
+    return Settings(
+        method=spec.method,
+        seed=spec.seed,
+        epochs=epochs,
+        epochs_why=why,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=epochs * steps_per_epoch,
+        max_minutes=spec.max_minutes,
+        learning_rate=rule.learning_rate,
+        weight_decay=spec.weight_decay,
+        distillation=rule.distillation if labelled else 1.0,
+        distillation_temperature=spec.distillation_temperature,
+        gates=MethodSettings(
+            density=spec.density,
+            kept=kept,
+            gate_learning_rate=rule.gate_learning_rate,
+            gate_prior=rule.gate_prior,
+            gate_noise=rule.gate_noise,
+            gate_temperature=rule.gate_temperature,
+            gate_epsilon=rule.gate_epsilon,
+            anneal_until=rule.anneal_until,
+            fix_mask_at=max(rule.fix_mask_at, rule.anneal_until),
+            seed=spec.seed,
+        ),
+    )

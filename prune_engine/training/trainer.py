@@ -1,0 +1,166 @@
+"""The training of a pruning run, from the dense module to the exact density."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from prune_engine.events import Listener, StageEvent
+from prune_engine.gates import FlatParameters
+from prune_engine.methods import METHODS
+from prune_engine.spec import PruneSpec
+from prune_engine.training.batches import shuffled
+from prune_engine.training.curve import Curve
+from prune_engine.training.objective import Objective
+from prune_engine.training.operations import row_operations
+from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
+from prune_engine.training.result import Trainable, TrainingResult
+from prune_engine.training.settings import Settings, resolve
+from prune_engine.training.validation import HoldoutSample
+
+if TYPE_CHECKING:
+    from prune_engine.data import Prepared
+
+MEASUREMENTS = 20
+
+
+def train(
+    module: Trainable, prepared: Prepared, spec: PruneSpec, device: torch.device, emit: Listener
+) -> TrainingResult:
+    """Prune `module` to `spec.density` and fine-tune it; on return it holds the final weights.
+
+    Weights are zero exactly where the mask is False. The same module, data, spec and number of threads give
+    the same result bit for bit on a CPU, unless `max_minutes` cuts the training short.
+
+    Raises:
+        SpecError: the density keeps no weight.
+        ModelError: the weights do not share one dtype.
+        DivergedError: the loss became NaN or infinite.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        return _Training(module, prepared, spec, device, emit).run()
+
+
+class _Training:
+    def __init__(
+        self, module: Trainable, prepared: Prepared, spec: PruneSpec, device: torch.device, emit: Listener
+    ) -> None:
+        self._started = time.monotonic()
+        self._module = module
+        self._prepared = replace(
+            prepared, train=prepared.train.to(device), holdout=prepared.holdout.to(device)
+        )
+        if isinstance(module, torch.nn.Module):
+            module.to(device)
+        self._emit = emit
+        self._flat = FlatParameters(module.weights, [weight.name for weight in module.prunable], device)
+        self.settings = self._resolve(spec, device)
+        self._batches = shuffled(len(prepared.train), self.settings.batch_size, spec.seed, device)
+        self._curve = Curve(
+            self.settings.total_steps, self.settings.steps_per_epoch, emit, prepared.metric.name
+        )
+        self._step = 0
+        self._measurements = 0
+
+    def _resolve(self, spec: PruneSpec, device: torch.device) -> Settings:
+        train = self._prepared.train
+        inputs, labels = train.batch(slice(0, min(len(train), 2)))
+        return resolve(
+            spec,
+            prunable=self._flat.prunable,
+            rows=len(train),
+            labelled=labels is not None and self._prepared.task != "distillation",
+            row_operations=row_operations(self._module, inputs),
+            device=device.type,
+        )
+
+    def run(self) -> TrainingResult:
+        """Both phases, one after the other."""
+        settings = self.settings
+        prunes = settings.gates.kept < self._flat.prunable
+        self._emit(StageEvent(stage="pruning", message=_announcement(settings)))
+        self._holdout = HoldoutSample(self._module, self._prepared)
+        self._objective = Objective(
+            self._module,
+            self._prepared,
+            settings.distillation,
+            settings.distillation_temperature,
+            settings.total_steps * settings.batch_size,
+        )
+        self._module.train()
+        method = METHODS[settings.method](self._flat, settings.gates)
+        pruning = PruningPhase(self._flat, method, settings.learning_rate, settings.weight_decay)
+        if prunes:
+            self._train(pruning, until=settings.gates.fix_mask_at)
+        mask = method.mask()
+        fixed_at = time.monotonic()
+        finetuning = FixedMaskPhase(
+            self._flat, mask, settings.learning_rate, settings.weight_decay, pruning.optimiser
+        )
+        finetuning.finish()
+        before_finetuning = self._state()
+        self._emit(StageEvent(stage="finetuning", message=f"mask fixed: {settings.gates.kept} weights kept"))
+        self._train(finetuning, until=1.0)
+        finetuning.finish()
+        self._module.eval()
+        return TrainingResult(
+            masks=self._flat.split_mask(mask),
+            before_finetuning=before_finetuning,
+            curve=self._curve.points,
+            settings={**settings.as_dict(), "steps_done": self._step},
+            warnings=self._warnings(),
+            durations={"pruning": fixed_at - self._started, "finetuning": time.monotonic() - fixed_at},
+        )
+
+    def _train(self, phase: Phase, until: float) -> None:
+        """Step after step until `until` of the whole training is done."""
+        for index in self._batches:
+            progress = self._progress()
+            if progress >= until:
+                break
+            phase.before_forward(progress)
+            loss = self._objective(index)
+            torch.autograd.backward(loss)
+            phase.after_backward(progress)
+            self._step += 1
+            self._curve.step(self._step, loss, phase.stage, phase.density, progress)
+            self._measure(phase, progress)
+
+    def _progress(self) -> float:
+        """Share of the training that is done: of the steps, or of the time where that runs out first."""
+        settings = self.settings
+        done = self._step / settings.total_steps
+        if settings.max_minutes is not None:
+            elapsed = (time.monotonic() - self._started) / (60.0 * settings.max_minutes)
+            done = max(done, min(elapsed, 1.0))
+        return done
+
+    def _measure(self, phase: Phase, progress: float) -> None:
+        """The metric for the curve, at 20 moments; with a BatchNorm of the gates that were just sampled."""
+        if progress * MEASUREMENTS >= self._measurements:
+            self._measurements = int(progress * MEASUREMENTS) + 1
+            phase.before_forward(progress)
+            self._curve.measured(self._holdout.measure(self._module))
+
+    def _state(self) -> dict[str, np.ndarray]:
+        return {name: np.array(value) for name, value in self._module.state_values().items()}
+
+    def _warnings(self) -> list[str]:
+        if self._step < self.settings.total_steps:
+            return [
+                f"max_minutes: the training was cut to {self._step} of {self.settings.total_steps} steps; "
+                "give it more time for a better result"
+            ]
+        return []
+
+
+def _announcement(settings: Settings) -> str:
+    return (
+        f"{settings.method} to density {settings.gates.density:g}: {settings.gates.kept} weights, "
+        f"{settings.epochs} epochs of {settings.steps_per_epoch} steps"
+    )

@@ -1,0 +1,65 @@
+"""The metric on some held-out rows, for the training curve. Nothing is ever chosen by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from prune_engine.training.losses import class_scores
+from prune_engine.training.result import Trainable
+
+if TYPE_CHECKING:
+    from prune_engine.data import Prepared
+
+LARGEST_SAMPLE = 2_000
+CHUNK = 500
+
+
+class HoldoutSample:
+    """The first held-out rows, at most 2,000 of them, and what they are compared with.
+
+    Args:
+        module: the dense model as it is now; its outputs are the truth where there are no labels.
+        prepared: data and metric.
+    """
+
+    def __init__(self, module: Trainable, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._rows = min(len(prepared.holdout), LARGEST_SAMPLE)
+        labelled = prepared.task != "distillation"
+        self._truth: Tensor = self._labels() if labelled else self._predict(module)
+
+    def measure(self, module: Trainable) -> float:
+        """The metric in its own unit (`Prepared.metric`); the module is left in training mode."""
+        prediction, truth = self._predict(module), self._truth
+        module.train()
+        name = self._prepared.metric.name
+        if name in ("accuracy", "agreement"):
+            wanted = truth if name == "accuracy" else self._classes(truth)
+            return 100.0 * float((self._classes(prediction) == wanted.reshape(-1)).float().mean())
+        error = prediction.float().reshape(truth.shape) - truth.float()
+        if name == "mae":
+            return float(error.abs().mean())
+        if name == "mse":
+            return float(error.square().mean())
+        return float(error.norm() / truth.float().norm().clamp_min(1e-12))
+
+    def _chunks(self) -> list[slice]:
+        return [slice(at, min(at + CHUNK, self._rows)) for at in range(0, self._rows, CHUNK)]
+
+    def _labels(self) -> Tensor:
+        labels = [self._prepared.holdout.batch(chunk)[1] for chunk in self._chunks()]
+        return torch.cat([label for label in labels if label is not None])
+
+    def _predict(self, module: Trainable) -> Tensor:
+        module.eval()
+        index, holdout = self._prepared.output_index, self._prepared.holdout
+        with torch.no_grad():
+            return torch.cat([module(*holdout.batch(chunk)[0])[index] for chunk in self._chunks()])
+
+    def _classes(self, output: Tensor) -> Tensor:
+        """Most likely class of every row; a single output scores the second of two classes."""
+        scores = class_scores(output.float(), self._prepared)
+        return (scores > 0.0).long() if scores.ndim == 1 else scores.argmax(dim=-1).reshape(-1)
