@@ -1,0 +1,187 @@
+"""The report's headline: what the dense model was, what the pruned one is, and what changed, in words and figures.
+
+Every line is taken from the report as it stands; what was not measured says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prune_engine.report import Report
+from prune_engine.typography import (
+    NOT_MEASURED,
+    THIN,
+    clean,
+    count,
+    density,
+    large,
+    measured,
+    milliseconds,
+    signed,
+    significant,
+    size,
+)
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+    "agreement": "agreement with the dense model",
+    "relative_error": "relative error",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the comparison. `note` says of what the figure is, in a few words."""
+
+    name: str
+    dense: str
+    pruned: str
+    change: str
+    note: str = ""
+
+
+def comparison(report: Report) -> list[Line]:
+    """Dense against pruned, in the order in which people ask."""
+    return [
+        _density(report),
+        _metric(report),
+        _loss(report),
+        *_sizes(report),
+        _operations(report),
+        _latency(report),
+    ]
+
+
+def sentences(report: Report) -> list[str]:
+    """The outcome in two or three plain sentences, above all figures."""
+    kept, quality = report.density, report.quality
+    exact = "exactly the density asked for" if _is_exact(report) else f"asked for: {density(kept.requested)}"
+    unit = quality.metric.unit
+    said = [
+        f"{count(kept.kept)} of {count(kept.prunable)} prunable weights are left, {exact}.",
+        f"{METRIC_NAMES[quality.metric.name].capitalize()}: {measured(quality.dense.value, unit)} before, "
+        f"{measured(quality.pruned.value, unit)} after ({metric_change(report)}), "
+        f"on {count(quality.pruned.rows)} held-out rows.",
+    ]
+    if unit == "%" and 0 < quality.pruned.rows < 1000:
+        said.append(
+            f"With so few rows the figure is coarse: one row more or less is "
+            f"{100 / quality.pruned.rows:.2f} percentage points."
+        )
+    return said
+
+
+def metric_change(report: Report) -> str:
+    """Percentage points for percentages, else the change relative to the dense model's value."""
+    quality = report.quality
+    before, after = quality.dense.value, quality.pruned.value
+    if quality.metric.unit == "%":
+        return f"{signed(after - before, 2)} points"
+    if not before:
+        return signed(after, 4)
+    return f"{signed(100 * (after - before) / abs(before), 1)}{THIN}%"
+
+
+def fewer(before: float, after: float, word: str) -> str:
+    """`10.0 times smaller`; around 1, the change in per cent, as a factor would hide it."""
+    if before <= 0 or after <= 0:
+        return ""
+    factor = before / after
+    if factor >= 1.1:
+        return f"{significant(factor)} times {word}"
+    change = 100 * (after - before) / before
+    return "unchanged" if abs(change) < 0.05 else f"{signed(change, 1)}{THIN}%"
+
+
+def _is_exact(report: Report) -> bool:
+    """To the weight: the count nearest to what was asked."""
+    kept = report.density
+    return abs(kept.kept - kept.requested * kept.prunable) <= 0.5
+
+
+def _density(report: Report) -> Line:
+    kept = report.density
+    return Line(
+        "density",
+        "1",
+        density(kept.reached),
+        f"asked for: {density(kept.requested)}",
+        f"{count(kept.kept)} of {count(kept.prunable)} prunable weights; "
+        f"of all {count(kept.parameters)} parameters {density(kept.of_all_parameters)}",
+    )
+
+
+def _metric(report: Report) -> Line:
+    quality = report.quality
+    unit = quality.metric.unit
+    return Line(
+        METRIC_NAMES[quality.metric.name],
+        measured(quality.dense.value, unit),
+        measured(quality.pruned.value, unit),
+        metric_change(report),
+        f"{measured(quality.before_finetuning.value, unit)} before fine-tuning; {count(quality.pruned.rows)} "
+        f"held-out rows ({clean(report.data.holdout_source)})",
+    )
+
+
+def _loss(report: Report) -> Line:
+    dense, pruned, before = report.quality.dense, report.quality.pruned, report.quality.before_finetuning
+    change = f"{signed(100 * (pruned.loss - dense.loss) / abs(dense.loss), 1)}{THIN}%" if dense.loss else ""
+    return Line(
+        "loss",
+        significant(dense.loss, 4),
+        significant(pruned.loss, 4),
+        change,
+        f"{significant(before.loss, 4)} before fine-tuning; the same rows",
+    )
+
+
+def _sizes(report: Report) -> list[Line]:
+    sizes = report.size
+    return [
+        Line(
+            "file, gzip",
+            size(sizes.before_gzip),
+            size(sizes.after_gzip),
+            fewer(sizes.before_gzip, sizes.after_gzip, "smaller"),
+            "what it takes to store or send",
+        ),
+        Line(
+            "file",
+            size(sizes.before),
+            size(sizes.after),
+            fewer(sizes.before, sizes.after, "smaller"),
+            "an ONNX file stores zeros like other numbers",
+        ),
+    ]
+
+
+def _operations(report: Report) -> Line:
+    before, effective = report.operations.before, report.operations.effective
+    known = before is not None and effective is not None
+    return Line(
+        "multiply-adds",
+        large(before) if before is not None else NOT_MEASURED,
+        large(effective) if effective is not None else NOT_MEASURED,
+        fewer(before or 0, effective or 0, "fewer") if known else "",
+        "for one row, those with a kept weight" if known else "the shapes inside the model are not known",
+    )
+
+
+def _latency(report: Report) -> Line:
+    latency = report.latency
+    if latency is None:
+        return Line("latency", NOT_MEASURED, NOT_MEASURED, "", "see the warnings")
+    before, after = latency.before, latency.after
+    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    return Line(
+        "latency",
+        milliseconds(before.median_ms),
+        milliseconds(after.median_ms),
+        f"× {significant(latency.ratio)}",
+        f"medians of {count(latency.runs)} runs in turns, batch {latency.batch}, {threads}; "
+        f"8 of 10 runs within {milliseconds(before.p10_ms)} to {milliseconds(before.p90_ms)} dense, "
+        f"{milliseconds(after.p10_ms)} to {milliseconds(after.p90_ms)} pruned",
+    )

@@ -1,0 +1,143 @@
+"""The report as one HTML page that needs nothing else: no script, no request, every style and picture inside."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from prune_engine import typography
+from prune_engine.figures import PICTURES
+from prune_engine.figures.canvas import themed
+from prune_engine.headline import METRIC_NAMES, comparison, sentences
+from prune_engine.report import Report, TensorInfo
+from prune_engine.spec import Preprocess
+
+_METHODS = {"gumbel": "learned Gumbel gates", "magnitude": "gradual magnitude pruning"}
+
+
+def render_html(report: Report) -> str:
+    """The report as a self-contained page.
+
+    Names of files, layers and columns come from strangers: everything is escaped, and characters that would
+    reorder or break the text are replaced.
+    """
+    figures = [(picture, Markup(themed(picture.draw(report)))) for picture in PICTURES]  # noqa: S704 - own SVG
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            method=_METHODS[report.spec.method],
+            metric_name=METRIC_NAMES[report.quality.metric.name],
+            created=_created(report.created_at),
+            sentences=sentences(report),
+            comparison=comparison(report),
+            figures=figures,
+            settings=_flat(report.settings),
+            spec=_flat(report.spec.model_dump(exclude_defaults=True)),
+            stages=[(name, seconds) for name, seconds in report.durations.items() if name != "total"],
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        count=typography.count,
+        density=typography.density,
+        duration=typography.duration,
+        significant=typography.significant,
+        tensor=_tensor,
+        shape=_shape,
+        formula=_formula,
+    )
+    environment.globals["measured"] = typography.measured
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Whatever reaches the page: strings cleaned (they are escaped afterwards), Markup is our own."""
+    return typography.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _created(stamp: str) -> str:
+    """`20 November 2026, 14:34 UTC`; the text as it is where it is no date."""
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as lines: `("schedule.anneal_until", "0.6")`."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            lines += _flat(value, f"{prefix}{name}.")
+        else:
+            lines.append((prefix + name, _plain(value)))
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return typography.count(value)
+    if isinstance(value, float):
+        return f"{value:.6g}".replace("-", typography.MINUS)
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _shape(shape: tuple[int | str | None, ...]) -> str:
+    return " × ".join("?" if part is None else str(part) for part in shape) or "scalar"
+
+
+def _tensor(tensor: TensorInfo) -> str:
+    return f"{tensor.name}: {tensor.dtype} {_shape(tensor.shape)}"
+
+
+def _formula(preprocess: Preprocess) -> str:
+    """What was done to the raw values, as a person would write it."""
+    steps = ["x"]
+    if preprocess.scale != 1:
+        inverse = 1 / preprocess.scale
+        whole = abs(inverse - round(inverse)) < 1e-9 * inverse
+        steps.append(f" / {round(inverse)}" if whole else f" × {preprocess.scale:.6g}")
+    text = "".join(steps)
+    if any(preprocess.mean):
+        text = (
+            f"({text} − {_few(preprocess.mean)})"
+            if len(steps) == 1
+            else f"(({text}) − {_few(preprocess.mean)})"
+        )
+    if any(value != 1 for value in preprocess.std):
+        text += f" / {_few(preprocess.std)}"
+    layout = {"as_is": "as it is", "nchw": "NCHW", "nhwc": "NHWC", "flat": "flat"}[preprocess.layout]
+    return f"{text}, layout {layout}"
+
+
+def _few(values: tuple[float, ...]) -> str:
+    """One value bare, several in brackets, more than four by their first and their number."""
+    texts = [f"{value:.4g}".replace("-", typography.MINUS) for value in values]
+    if len(texts) == 1:
+        return texts[0]
+    return f"[{', '.join(texts)}]" if len(texts) <= 4 else f"[{texts[0]}, {texts[1]}, … {len(texts)} values]"
