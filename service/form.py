@@ -1,0 +1,59 @@
+"""The fields of `POST /jobs`: which there are, and how they become one `PruneSpec`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from prune_engine.errors import SpecError
+from prune_engine.spec import PruneSpec, parse_spec
+from service.errors import FieldConflictError, FieldUnknownError
+
+FILES: Final = ("model", "dataset", "tokenizer")
+SPEC: Final = "spec"
+SPEC_FIELDS: Final = tuple(PruneSpec.model_fields)
+KNOWN: Final = (*FILES, SPEC, *SPEC_FIELDS)
+
+
+def check_name(name: str) -> None:
+    """Refuse a field that means nothing here.
+
+    Raises:
+        FieldUnknownError: with the list of those that do.
+    """
+    if name not in KNOWN:
+        raise FieldUnknownError(
+            f"{name[:100]!r} is no field of a job; the fields are {', '.join(KNOWN)}", param=name[:100]
+        )
+
+
+def spec_of(fields: dict[str, str]) -> PruneSpec:
+    """The spec that the text fields ask for: those of `PruneSpec`, and JSON in `spec`.
+
+    Raises:
+        SpecError: `spec` is no JSON object, or a field is missing or out of range.
+        FieldConflictError: a field was given both by itself and in `spec`.
+    """
+    given: dict[str, Any] = _json_object(fields[SPEC]) if SPEC in fields else {}
+    for name in given:
+        if name in FILES:
+            raise SpecError(f"{name} cannot be inside spec; send it as a form field of its own", param=name)
+    for name, value in fields.items():
+        if name not in SPEC_FIELDS or not value.strip():
+            continue  # A form cannot leave a field out as easily as it can leave it empty.
+        if name in given:
+            raise FieldConflictError(
+                f"{name} was sent as a field and in spec; send it in one of the two", param=name
+            )
+        given[name] = value.strip()
+    return parse_spec(given)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f'spec is not JSON: {error}; example: {{"density": 0.1, "epochs": 2}}') from None
+    if not isinstance(value, dict):
+        raise SpecError('spec must be a JSON object, such as {"density": 0.1, "epochs": 2}')
+    return value

@@ -1,0 +1,69 @@
+"""What Prometheus reads at /metrics. Each application has a registry of its own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from jobs.record import Status
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+
+
+class Metrics:
+    """The counters of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._requests = Counter(
+            "prunery_http_requests",
+            "Requests answered; status 0: the client hung up before an answer.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "prunery_http_request_seconds",
+            "Seconds from a request's first byte to its answer's last.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.uploaded = Counter(
+            "prunery_uploaded_bytes", "Bytes of files received.", ["kind"], registry=self.registry
+        )
+        self.submitted = Counter("prunery_jobs_submitted", "Jobs accepted.", registry=self.registry)
+        self.refused = Counter(
+            "prunery_jobs_refused", "Submissions refused, by code.", ["code"], registry=self.registry
+        )
+        self._jobs = Gauge("prunery_jobs", "Jobs in the store.", ["status"], registry=self.registry)
+        self._queue = Gauge("prunery_queue_depth", "Jobs waiting for a worker.", registry=self.registry)
+        self._workers = Gauge("prunery_workers", "Workers that live.", registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(known, route).observe(seconds)
+
+    def render(self, jobs: dict[Status, int], workers: int) -> bytes:
+        """The text that Prometheus reads, with what the store says now."""
+        for status in Status:
+            self._jobs.labels(status.value).set(jobs.get(status, 0))
+        self._queue.set(jobs.get(Status.QUEUED, 0))
+        self._workers.set(workers)
+        return generate_latest(self.registry)

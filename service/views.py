@@ -1,0 +1,171 @@
+"""What a client sees: the JSON of a job, of lists and of events. The record itself is in `jobs.record`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.record import ENDED, DatasetRef, Job, JobError, ModelFile, Status, TokenizerFile
+from prune_engine.events import Progress, Stage
+from prune_engine.spec import PruneSpec
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ArtifactView(_View):
+    """A file that the job left."""
+
+    name: str
+    url: str = Field(description="Path to download it from.")
+    bytes: int
+    sha256: str
+
+
+class ResultView(_View):
+    """What the job came to."""
+
+    density: float = Field(description="Density reached: kept over prunable weights.")
+    metrics: dict[str, Any] = Field(description="The report's summary: figures before and after.")
+    artifacts: list[ArtifactView]
+
+
+class Links(_View):
+    """Paths of what belongs to the job; null: not there (yet)."""
+
+    self: str
+    events: str
+    cancel: str | None = Field(description="POST; null once the job has ended.")
+    model: str | None = Field(description="The pruned ONNX; null until the job has succeeded.")
+    report: str | None = Field(description="The report; null until the job has succeeded.")
+
+
+class JobView(_View):
+    """A pruning job."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: Status
+    stage: Stage | None = Field(description="Where the job is inside `running`.")
+    progress: Progress
+    queue_position: int | None = Field(description="Jobs ahead of this one; null unless it is queued.")
+    spec: PruneSpec = Field(description="What was asked, with every default.")
+    model: ModelFile
+    dataset: DatasetRef
+    tokenizer: TokenizerFile | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int = Field(description="How often a worker has started it.")
+    error: JobError | None = Field(description="Why it failed.")
+    result: ResultView | None = Field(description="What it came to; null until it has succeeded.")
+    links: Links
+
+
+class JobList(_View):
+    """A page of jobs, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    has_more: bool = Field(description="Whether there are more; ask with `after` = the last id of this page.")
+
+
+class EventView(BaseModel):
+    """Something that happened to a job; which other fields there are depends on `type`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str = Field(description="Sorts by time; `after` and Last-Event-ID take it.")
+    type: str = Field(description="status, started, stage, progress, warning, done or error.")
+    time: float = Field(description="Seconds since the epoch.")
+
+
+class EventList(_View):
+    """A page of events, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[EventView]
+    has_more: bool = Field(description="Whether there are more; ask with `after` = the last id of this page.")
+
+
+class DatasetView(_View):
+    """A data set that a job may name."""
+
+    name: str
+    title: str
+    kind: str
+    task: str
+    classes: int | None
+    rows: int | None
+    licence: str
+    source: str
+    available: bool = Field(description="Whether it is here; otherwise a worker fetches it first.")
+    note: str
+
+
+class DatasetList(_View):
+    """The catalogue."""
+
+    object: Literal["list"] = "list"
+    data: list[DatasetView]
+    has_more: Literal[False] = False
+
+
+def job_path(job_id: str) -> str:
+    """Where a job is."""
+    return f"/jobs/{job_id}"
+
+
+def view_of(job: Job, queue_position: int | None) -> JobView:
+    """The job as a client sees it."""
+    here = job_path(job.id)
+    succeeded = job.status is Status.SUCCEEDED
+    result = None
+    if job.result is not None:
+        result = ResultView(
+            density=job.result.density,
+            metrics=job.result.metrics,
+            artifacts=[
+                ArtifactView(
+                    name=file.name,
+                    url=f"{here}/artifacts/{quote(file.name)}",
+                    bytes=file.bytes,
+                    sha256=file.sha256,
+                )
+                for file in job.result.artifacts
+            ],
+        )
+    return JobView(
+        id=job.id,
+        status=job.status,
+        stage=job.stage,
+        progress=job.progress,
+        queue_position=queue_position,
+        spec=job.spec,
+        model=job.model,
+        dataset=job.dataset,
+        tokenizer=job.tokenizer,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        attempt=job.attempt,
+        error=job.error,
+        result=result,
+        links=Links(
+            self=here,
+            events=f"{here}/events",
+            cancel=None if job.status in ENDED else f"{here}/cancel",
+            model=f"{here}/model" if succeeded else None,
+            report=f"{here}/report" if succeeded else None,
+        ),
+    )
+
+
+def event_view(event_id: str, event: Mapping[str, Any]) -> EventView:
+    """A stored event as a client sees it."""
+    return EventView.model_validate({**event, "id": event_id})
