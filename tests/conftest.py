@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import redis_prefix, settings, store, valkey_url  # noqa: F401
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("PRUNERY_TEST_SHARED", ROOT.parent / "shared"))
 

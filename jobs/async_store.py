@@ -1,0 +1,196 @@
+"""The store of jobs for the API: the verbs of `jobs.store.JobStore`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from jobs import moves
+from jobs.changes import Changes
+from jobs.connection import availability, connect_async
+from jobs.errors import JobNotFoundError
+from jobs.layout import Call, Layout, StoredEvent, read_events, since
+from jobs.record import ENDED, Job, JobError, Status
+from jobs.settings import Settings
+from jobs.store import WAITAOF, check_created
+
+_CONNECTIONS = 32  # busy at one time: a command takes well under a millisecond
+_PAGE = 500
+
+
+class AsyncJobStore:
+    """The store of one event loop. Waiting clients share one connection (`jobs.changes`).
+
+    Every method raises StoreUnavailableError when the server does not answer; otherwise as in `JobStore`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # One more for the ear, which keeps its connection.
+        self._redis = connect_async(settings.require_redis_url(), _CONNECTIONS + 1)
+        self._layout = Layout(settings.redis_prefix, settings.events_per_job)
+        self._changes = Changes(self._redis, self._layout.channel)
+
+    async def create(self, job: Job) -> None:
+        """Add a queued job; it is on the server's disk when this returns."""
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.eval(*self._layout.commit("", None, moves.created(job)))
+            pipe.execute_command(*WAITAOF)
+            check_created(job, await pipe.execute(raise_on_error=False))
+
+    async def get(self, job_id: str) -> Job:
+        """The job."""
+        return (await self._read(job_id))[1]
+
+    async def page(
+        self, limit: int, after: str | None = None, status: Status | None = None
+    ) -> tuple[list[Job], bool]:
+        """Jobs, newest first, from the one after id `after` on; and whether there are more."""
+        with availability():
+            top = f"({after}" if after else "+"
+            ids = await self._redis.zrevrangebylex(self._layout.index(status), top, "-", 0, limit + 1)
+            raws = await self._redis.mget([self._layout.record(i) for i in ids[:limit]]) if ids else []
+        return [Job.model_validate_json(raw) for raw in raws if raw], len(ids) > limit
+
+    async def queue_position(self, job_id: str) -> int | None:
+        """How many queued jobs are older; None when the job is not queued."""
+        return (await self.queue_positions([job_id]))[0]
+
+    async def queue_positions(self, job_ids: Iterable[str]) -> list[int | None]:
+        """`queue_position` of several jobs in one round trip."""
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.zrank(self._layout.status(Status.QUEUED), job_id)
+            return list(await pipe.execute())
+
+    async def counts(self) -> dict[Status, int]:
+        """How many jobs are in each state."""
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            for status in Status:
+                pipe.zcard(self._layout.status(status))
+            return dict(zip(Status, await pipe.execute(), strict=True))
+
+    async def fail(self, job_id: str, error: JobError) -> Job:
+        """queued, running or cancelling -> failed."""
+        return await self._apply(job_id, moves.fail(error, (), None))
+
+    async def request_cancel(self, job_id: str) -> Job:
+        """queued -> cancelled; running -> cancelling. A second request changes nothing."""
+        return await self._apply(job_id, moves.request_cancel())
+
+    async def delete(self, job_id: str) -> bool:
+        """Forget an ended job and its events; False when there was none."""
+        with availability():
+            while (raw := await self._redis.get(self._layout.record(job_id))) is not None:
+                job = Job.model_validate_json(raw)
+                moves.check_deletable(job)
+                if await self._eval(self._layout.delete(raw, job)):
+                    return True
+        return False
+
+    async def events(self, job_id: str, after: str | None = None, limit: int = 1000) -> list[StoredEvent]:
+        """The job's events after the event `after`, oldest first."""
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.exists(self._layout.record(job_id))
+            pipe.xrange(self._layout.events(job_id), since(after), "+", limit)
+            exists, entries = await pipe.execute()
+        if not exists:
+            raise JobNotFoundError(job_id)
+        return read_events(entries)
+
+    async def follow(
+        self, job_id: str, after: str | None = None, block: float = 15.0
+    ) -> AsyncIterator[StoredEvent]:
+        """The job's events after the event `after`, then each as it comes, until the job has ended.
+
+        Looks again at least every `block` seconds, should a call have been lost. Raises JobNotFoundError when
+        there is no such job, or no longer.
+        """
+        async with self._changes.watch(job_id) as bell:
+            ended = (await self.get(job_id)).status in ENDED
+            while True:
+                bell.clear()
+                batch = await self.events(job_id, after, _PAGE)
+                for stored in batch:
+                    after = stored.id
+                    yield stored
+                    if stored.is_last:
+                        return
+                if len(batch) == _PAGE:
+                    continue
+                if ended:
+                    return
+                if not await _rung(bell, block):
+                    ended = (await self.get(job_id)).status in ENDED
+
+    async def wait_for_change(self, job_id: str, seconds: float, *, seen: Job | None = None) -> Job:
+        """The job as soon as it differs from `seen` (default: from now), at the latest after `seconds`.
+
+        An ended job is returned at once.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        async with self._changes.watch(job_id) as bell:
+            job = await self.get(job_id)
+            seen = seen or job
+            while job == seen and job.status not in ENDED:
+                if not await _rung(bell, until - loop.time()):
+                    return job
+                bell.clear()
+                job = await self.get(job_id)
+            return job
+
+    async def living_workers(self) -> list[str]:
+        """The workers that said lately that they live."""
+        with availability():
+            return list(await self._eval(self._layout.alive()))
+
+    async def totals(self) -> dict[str, int]:
+        """Counts since the store began: `created`, `succeeded`, `cancelled`, `failed:<code>`."""
+        with availability():
+            totals = await self._redis.hgetall(self._layout.totals)
+            return {name: int(count) for name, count in totals.items()}
+
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        with availability():
+            await self._redis.ping()
+
+    async def close(self) -> None:
+        """Stop listening and close the connections."""
+        await self._changes.close()
+        await self._redis.aclose()
+
+    async def _read(self, job_id: str) -> tuple[str, Job]:
+        with availability():
+            raw = await self._redis.get(self._layout.record(job_id))
+        if raw is None:
+            raise JobNotFoundError(job_id)
+        return raw, Job.model_validate_json(raw)
+
+    async def _apply(self, job_id: str, move: moves.Move) -> Job:
+        while True:
+            raw, job = await self._read(job_id)
+            change = move(job)
+            if change.job == job and not change.events:
+                return job
+            with availability():
+                reply = await self._eval(self._layout.commit(raw, job, change))
+            if reply[0] == "ok":
+                return change.job
+
+    async def _eval(self, call: Call) -> Any:
+        return await self._redis.eval(*call)
+
+
+async def _rung(bell: asyncio.Event, seconds: float) -> bool:
+    """Whether the bell rang within `seconds`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await bell.wait()
+    return bell.is_set()

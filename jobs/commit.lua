@@ -1,0 +1,52 @@
+-- Put a new version of a job's record in place of the one it was made from; all or nothing.
+-- KEYS: 1 record  2 all jobs  3 index of the old status  4 index of the new status  5 events  6 totals
+--       7 owners
+-- ARGV: 1 record as it was ('' for a new job)  2 the new record  3 id  4 events kept  5 owner ('' none, '-' drop)
+--       6 channel  7 number of totals, the totals, then type and JSON of each event
+-- Returns {'ok', event ids} or {'changed', the record as it is now ('' when it is gone)}.
+local now = redis.call('GET', KEYS[1]) or ''
+if now == ARGV[2] then
+  return {'ok'} -- the very same write came twice: its first answer was lost on the way
+end
+if now ~= ARGV[1] then
+  return {'changed', now}
+end
+
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[3])
+if KEYS[3] ~= KEYS[4] then
+  redis.call('ZREM', KEYS[3], ARGV[3])
+end
+redis.call('ZADD', KEYS[4], 0, ARGV[3])
+if ARGV[5] == '-' then
+  redis.call('HDEL', KEYS[7], ARGV[3])
+elseif ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[7], ARGV[3], ARGV[5])
+end
+
+local totals = tonumber(ARGV[7])
+for i = 8, 7 + totals do
+  redis.call('HINCRBY', KEYS[6], ARGV[i], 1)
+end
+
+local bound = tonumber(ARGV[4])
+local reply = {'ok'}
+for i = 8 + totals, #ARGV, 2 do
+  if redis.call('XLEN', KEYS[5]) >= bound then
+    -- Thin out: every second progress event goes, the newest stays. Costs `bound` once in bound/2 appends.
+    local gone, odd = {}, true
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[5], '-', '+')) do
+      if entry[2][2] == 'progress' then
+        if odd then gone[#gone + 1] = entry[1] end
+        odd = not odd
+      end
+    end
+    for j = 1, #gone, 1000 do
+      redis.call('XDEL', KEYS[5], unpack(gone, j, math.min(j + 999, #gone)))
+    end
+    redis.call('XTRIM', KEYS[5], 'MAXLEN', bound)
+  end
+  reply[#reply + 1] = redis.call('XADD', KEYS[5], '*', 'type', ARGV[i], 'json', ARGV[i + 1])
+end
+redis.call('PUBLISH', ARGV[6], ARGV[3])
+return reply

@@ -1,0 +1,88 @@
+"""The doorbell: a Celery message that carries a job's id and nothing else, sent without the worker's code.
+
+The record is the truth. A message that comes twice finds the job taken; one that gets lost is sent again when
+a worker starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import StoreUnavailableError
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = logging.getLogger(__name__)
+TASK = "prunery.run_job"
+
+
+def celery_options(settings: Settings) -> dict[str, Any]:
+    """Celery's settings, the same for those who ring and those who answer; each was measured to be right.
+
+    Early ack, because a late one runs a job of hours twice after a lost connection; no prefetching, because a
+    message that waits in a busy worker's hands keeps the job from a free one.
+    """
+    url = settings.require_redis_url()
+    return {
+        # Redis clients say unix://, Celery says redis+socket://.
+        "broker_url": url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "global_keyprefix": settings.redis_prefix,
+            "health_check_interval": 25,
+            **({} if url.startswith("unix://") else {"socket_keepalive": True}),
+        },
+        "task_default_queue": settings.queue,
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_publish_retry_policy": {"max_retries": 3, "interval_step": 0.2, "interval_max": 1.0},
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_hijack_root_logger": False,
+        "worker_enable_remote_control": False,
+    }
+
+
+class Doorbell:
+    """Rings for jobs. Thread-safe; keeps a small pool of connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._celery: Celery | None = None
+
+    def ring(self, job_id: str, *, device: str = "auto") -> None:
+        """Tell the workers of a queued job; those with a GPU where `device` is "cuda". Blocks for some ms.
+
+        Raises:
+            StoreUnavailableError: the broker does not answer.
+        """
+        queue = self._settings.gpu_queue if device == "cuda" else self._settings.queue
+        app = self._app()
+        from kombu.exceptions import OperationalError
+
+        try:
+            app.send_task(TASK, args=[job_id], queue=queue)
+        except OperationalError as error:
+            raise StoreUnavailableError(
+                f"the queue does not answer ({error}); check REDIS_URL and the server"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._celery is not None:
+            self._celery.close()
+            self._celery = None
+
+    def _app(self) -> Celery:
+        if self._celery is None:
+            from celery import Celery  # on first use: importing it takes longer than the rest of the API
+
+            app = Celery("prunery", set_as_current=False)
+            app.conf.update(celery_options(self._settings))
+            self._celery = app
+        return self._celery

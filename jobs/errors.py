@@ -1,0 +1,120 @@
+"""Errors of the job store and the artifact store; they belong to the engine's one tree of errors.
+
+::
+
+    PruneError
+    ├── JobsError                            jobs_failed
+    │   ├── JobNotFoundError                 job_not_found
+    │   ├── InvalidTransitionError           job_transition_invalid
+    │   │   ├── NotStartableError            job_not_startable
+    │   │   ├── NotRunningError              job_not_running
+    │   │   ├── NotCancellableError          job_not_cancellable
+    │   │   ├── NotDeletableError            job_not_deletable
+    │   │   └── StaleAttemptError            job_attempt_stale
+    │   ├── JobExistsError                   job_exists
+    │   ├── ArtifactNotFoundError            artifact_not_found
+    │   ├── StoreUnavailableError            store_unavailable
+    │   └── ArtifactsUnavailableError        artifacts_unavailable
+    ├── InputError
+    │   ├── TooLargeError                    file_too_large
+    │   └── EventIdError                     event_id_invalid
+    └── ConfigurationError                   configuration_invalid
+"""
+
+from __future__ import annotations
+
+from prune_engine.errors import InputError, PruneError
+
+
+class JobsError(PruneError):
+    """Something about a job or its files cannot be done."""
+
+    code = "jobs_failed"
+
+
+class JobNotFoundError(JobsError):
+    """No job has this id: it never existed or was deleted."""
+
+    code = "job_not_found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job '{job_id}'; GET /jobs lists those there are", param="job_id")
+
+
+class JobExistsError(JobsError):
+    """A job with this id is there already."""
+
+    code = "job_exists"
+
+
+class InvalidTransitionError(JobsError):
+    """The job's state does not allow the move; the table of moves is `jobs.record.TRANSITIONS`."""
+
+    code = "job_transition_invalid"
+
+
+class NotStartableError(InvalidTransitionError):
+    """Only a queued job can be started."""
+
+    code = "job_not_startable"
+
+
+class NotRunningError(InvalidTransitionError):
+    """Only a job that a worker has can make progress or end."""
+
+    code = "job_not_running"
+
+
+class NotCancellableError(InvalidTransitionError):
+    """The job has ended; there is nothing to cancel."""
+
+    code = "job_not_cancellable"
+
+
+class NotDeletableError(InvalidTransitionError):
+    """Only an ended job can be deleted."""
+
+    code = "job_not_deletable"
+
+
+class StaleAttemptError(InvalidTransitionError):
+    """The write comes from a run that is no longer the job's current one."""
+
+    code = "job_attempt_stale"
+
+
+class ArtifactNotFoundError(JobsError):
+    """The artifact store has no such file."""
+
+    code = "artifact_not_found"
+
+
+class StoreUnavailableError(JobsError):
+    """The job store (Redis or Valkey) does not answer."""
+
+    code = "store_unavailable"
+
+
+class ArtifactsUnavailableError(JobsError):
+    """The artifact store does not answer, or its disk is full."""
+
+    code = "artifacts_unavailable"
+
+
+class TooLargeError(InputError):
+    """A file is larger than the settings allow."""
+
+    code = "file_too_large"
+
+
+class ConfigurationError(PruneError):
+    """The settings contradict each other or lack something."""
+
+    code = "configuration_invalid"
+    exit_status = 2
+
+
+class EventIdError(InputError):
+    """An event id (`after`, `Last-Event-ID`) is none that the service gave out."""
+
+    code = "event_id_invalid"

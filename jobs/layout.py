@@ -1,0 +1,153 @@
+"""What lies where in Redis, and how scripts are called; shared by the two stores.
+
+Under the prefix: `job:<id>` the record as JSON; `jobs` every id and `status:<status>` the ids in that state
+(sorted sets with equal scores: ids sort by time, so order and paging are lexical); `events:<id>` the job's
+stream; `owners` job -> worker that runs it; `workers` the living workers; `totals` counters for metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import EventIdError
+from jobs.moves import Change, Event
+from jobs.record import ENDED, Job, Status
+
+_FOLDER = Path(__file__).parent
+COMMIT = (_FOLDER / "commit.lua").read_text()
+DELETE = (_FOLDER / "delete.lua").read_text()
+WORKERS = (_FOLDER / "workers.lua").read_text()
+_EVENT_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event of a job with its place in the job's stream, which is also its id in Server-Sent Events."""
+
+    id: str
+    event: Event
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job has ended with this event."""
+        return self.event.get("type") == "status" and self.event.get("status") in ENDED
+
+
+@dataclass(frozen=True)
+class Call:
+    """A script with what it is given."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+
+    def __iter__(self) -> Any:
+        """In the order of `EVAL`."""
+        return iter((self.script, len(self.keys), *self.keys, *self.args))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of keys under a prefix."""
+
+    prefix: str
+    events_per_job: int
+
+    @property
+    def jobs(self) -> str:
+        """Every job's id."""
+        return f"{self.prefix}jobs"
+
+    @property
+    def owners(self) -> str:
+        """Job -> worker."""
+        return f"{self.prefix}owners"
+
+    @property
+    def workers(self) -> str:
+        """Living workers."""
+        return f"{self.prefix}workers"
+
+    @property
+    def totals(self) -> str:
+        """Counters."""
+        return f"{self.prefix}totals"
+
+    @property
+    def channel(self) -> str:
+        """Where the id of every job that changed is called out."""
+        return f"{self.prefix}changes"
+
+    def record(self, job_id: str) -> str:
+        """A job's record."""
+        return f"{self.prefix}job:{job_id}"
+
+    def status(self, status: Status) -> str:
+        """The ids in a state."""
+        return f"{self.prefix}status:{status.value}"
+
+    def index(self, status: Status | None) -> str:
+        """The ids in a state, or all."""
+        return self.jobs if status is None else self.status(status)
+
+    def events(self, job_id: str) -> str:
+        """A job's stream."""
+        return f"{self.prefix}events:{job_id}"
+
+    def commit(self, raw: str, old: Job | None, change: Change, owner: str | None = None) -> Call:
+        """The call that puts `change` in place of the record `raw`."""
+        job = change.job
+        keys = (
+            self.record(job.id),
+            self.jobs,
+            self.status(old.status if old else job.status),
+            self.status(job.status),
+            self.events(job.id),
+            self.totals,
+            self.owners,
+        )
+        args = [raw, job.model_dump_json(), job.id, str(self.events_per_job)]
+        args += ["-" if job.status in ENDED else owner or "", self.channel]
+        args += [str(len(change.totals)), *change.totals]
+        for event in change.events:
+            args += [str(event["type"]), json.dumps(event, separators=(",", ":"))]
+        return Call(COMMIT, keys, tuple(args))
+
+    def delete(self, raw: str, job: Job) -> Call:
+        """The call that forgets a job."""
+        keys = (
+            self.record(job.id),
+            self.jobs,
+            self.status(job.status),
+            self.events(job.id),
+            self.owners,
+        )
+        return Call(DELETE, keys, (raw, job.id, self.channel))
+
+    def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
+        """The call that notes a living worker (or only asks)."""
+        return Call(WORKERS, (self.workers,), (worker_id, repr(seconds)))
+
+
+def since(after: str | None) -> str:
+    """The start of a range of events: all, or those after an id.
+
+    Raises:
+        EventIdError: `after` is no event id.
+    """
+    if after is None or after == "":
+        return "-"
+    if not _EVENT_ID.fullmatch(after) or any(int(part) >= 2**64 for part in after.split("-")):
+        raise EventIdError(
+            f"'{after[:40]}' is no event id; use the id of an event of this job", param="after"
+        )
+    return f"({after}"
+
+
+def read_events(entries: list[tuple[str, dict[str, str]]]) -> list[StoredEvent]:
+    """Entries of a stream as events."""
+    return [StoredEvent(entry_id, json.loads(fields["json"])) for entry_id, fields in entries]

@@ -1,0 +1,148 @@
+"""Every setting of Prunery: from the environment (`PRUNERY_<FIELD>`), `.env`, or the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.errors import ConfigurationError
+
+GIB = 1024**3
+Bytes = Annotated[int, Field(gt=0)]
+
+
+def _named(field: str) -> AliasChoices:
+    """Accept a plain name that everybody knows beside the `PRUNERY_` one."""
+    return AliasChoices(f"PRUNERY_{field}", field, field.lower())
+
+
+class Settings(BaseSettings):
+    """What can be set. Frozen; read once at start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PRUNERY_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        validate_default=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port that the API listens on; 0: any free one.")
+    data_dir: Path = Field(
+        Path("data"),
+        description="Folder of the private store, the artifacts (unless `ARTIFACTS_URL` is set), "
+        "the data set cache and the workers' scratch space.",
+    )
+    workers: int = Field(
+        1, ge=0, le=64, description="Workers that `prunery up` starts; each runs one job at a time."
+    )
+    redis_url: str | None = Field(
+        None,
+        validation_alias=_named("REDIS_URL"),
+        description="Redis or Valkey to use: `redis://`, `rediss://` or `unix://`. "
+        "Unset: `prunery up` starts a private server.",
+    )
+    redis_prefix: str = Field(
+        "prunery:", description="What every key in Redis starts with, the queue's own keys included."
+    )
+    artifacts_url: str | None = Field(
+        None,
+        validation_alias=_named("ARTIFACTS_URL"),
+        description="Where uploads and results are kept: `s3://bucket/path`, `gs://...`, `az://...`, "
+        "`file:///...`. Unset: `artifacts` in the data folder.",
+    )
+    datasets_dir: Path | None = Field(
+        None,
+        validation_alias=_named("DATASETS_DIR"),
+        description="Folder with named data sets as `<name>.npz`, looked at before any download.",
+    )
+    max_model_bytes: Bytes = Field(4 * GIB, description="Largest model file that is accepted.")
+    max_data_bytes: Bytes = Field(16 * GIB, description="Largest data file that is accepted.")
+    max_tokenizer_bytes: Bytes = Field(64 * 1024**2, description="Largest tokenizer.json that is accepted.")
+    queue: str = Field(
+        "prunery.default", description="Queue of the jobs that any worker may take (`device` auto or cpu)."
+    )
+    gpu_queue: str = Field("prunery.gpu", description="Queue of the jobs that ask for `device=cuda`.")
+    worker_queues: tuple[str, ...] | None = Field(
+        None, description='Queues that this worker serves, as JSON: `["prunery.gpu"]`. Unset: both.'
+    )
+    scratch_dir: Path | None = Field(
+        None,
+        description="Local folder for the workers' scratch space. Unset: `scratch` in the data folder.",
+    )
+    child_command: tuple[str, ...] | None = Field(
+        None,
+        description="Command that runs a job's folder, as JSON; the folder is appended. "
+        "Unset: this Python with `-m prune_engine run`.",
+    )
+    fetch_command: tuple[str, ...] | None = Field(
+        None,
+        description="Command that fetches a named data set, as JSON; the name and folders are appended. "
+        "Unset: this Python with `-m prune_engine fetch`.",
+    )
+    child_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: the library's choice.",
+    )
+    cancel_grace_seconds: float = Field(
+        3.0, gt=0, description="Seconds between SIGTERM and SIGKILL when a child has to end."
+    )
+    progress_interval_seconds: float = Field(
+        0.5, ge=0, description="Least time between two progress events of a job that are stored."
+    )
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="How often a worker says that it lives; after four missed beats it is dead."
+    )
+    events_per_job: int = Field(
+        2_000, ge=10, description="Events kept per job; above it older progress events are thinned out."
+    )
+    store_patience_seconds: float = Field(
+        120.0, ge=0, description="How long a worker tries to write a job's end while the store is away."
+    )
+
+    @field_validator("data_dir", "datasets_dir", "scratch_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Children run in folders of their own, so a relative path would change its meaning."""
+        return path.expanduser().absolute() if path is not None else None
+
+    @property
+    def artifacts(self) -> str:
+        """URL of the artifact store, or the path of a local folder."""
+        return self.artifacts_url or str(self.data_dir / "artifacts")
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where fetched data sets are kept."""
+        return self.data_dir / "datasets"
+
+    @property
+    def scratch(self) -> Path:
+        """Where the workers' scratch folders are made."""
+        return self.scratch_dir or self.data_dir / "scratch"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this worker serves."""
+        return self.worker_queues or (self.queue, self.gpu_queue)
+
+    def require_redis_url(self) -> str:
+        """The store's URL.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if not self.redis_url:
+            raise ConfigurationError(
+                "REDIS_URL is not set; set it (redis://host:6379/0), or run `prunery up`, "
+                "which starts a private server",
+                param="redis_url",
+            )
+        return self.redis_url

