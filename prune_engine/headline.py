@@ -1,4 +1,4 @@
-"""The report's headline: what the dense model was, what the pruned one is, and what changed, in words and figures.
+"""The report's headline: what the dense model was, what the pruned one is, what changed; words and figures.
 
 Every line is taken from the report as it stands; what was not measured says so.
 """
@@ -109,7 +109,7 @@ def _density(report: Report) -> Line:
         density(kept.reached),
         f"asked for: {density(kept.requested)}",
         f"{count(kept.kept)} of {count(kept.prunable)} prunable weights; "
-        f"of all {count(kept.parameters)} parameters {density(kept.of_all_parameters)}",
+        f"{density(kept.of_all_parameters)} of all {count(kept.parameters)} parameters",
     )
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no request, every style and picture inside."""
+"""The report as one HTML page that needs nothing else: no script, no request, styles and pictures inside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from prune_engine import typography
 from prune_engine.figures import PICTURES
@@ -58,12 +58,13 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters.update(
+        breakable=_breakable,
         count=typography.count,
         density=typography.density,
         duration=typography.duration,
         significant=typography.significant,
         tensor=_tensor,
-        shape=_shape,
+        shape=lambda shape: _shape(shape, "×"),
         formula=_formula,
     )
     environment.globals["measured"] = typography.measured
@@ -73,6 +74,14 @@ def _environment() -> Environment:
 def _shown(value: Any) -> Any:
     """Whatever reaches the page: strings cleaned (they are escaped afterwards), Markup is our own."""
     return typography.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _breakable(name: str) -> Markup:
+    """A name in at most 160 characters that may be broken after a dot, slash or underscore."""
+    shown = str(escape(typography.shorten(name, 160) or "(no name)"))
+    for mark in "._/":
+        shown = shown.replace(mark, f"{mark}<wbr>")
+    return Markup(shown)  # noqa: S704 - escaped above
 
 
 def _created(stamp: str) -> str:
@@ -107,8 +116,8 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _shape(shape: tuple[int | str | None, ...]) -> str:
-    return " × ".join("?" if part is None else str(part) for part in shape) or "scalar"
+def _shape(shape: tuple[int | str | None, ...], times: str = " × ") -> str:
+    return times.join("?" if part is None else str(part) for part in shape) or "scalar"
 
 
 def _tensor(tensor: TensorInfo) -> str:
@@ -131,8 +140,7 @@ def _formula(preprocess: Preprocess) -> str:
         )
     if any(value != 1 for value in preprocess.std):
         text += f" / {_few(preprocess.std)}"
-    layout = {"as_is": "as it is", "nchw": "NCHW", "nhwc": "NHWC", "flat": "flat"}[preprocess.layout]
-    return f"{text}, layout {layout}"
+    return text if preprocess.layout == "as_is" else f"{text}, layout {preprocess.layout}"
 
 
 def _few(values: tuple[float, ...]) -> str:

@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` characters; an ellipsis replaces its middle, as both ends of a name tell most."""
+    """`text` in at most `width` characters; an ellipsis replaces its middle, as a name's ends tell most."""
     text = clean(text)
     if len(text) <= width:
         return text
@@ -38,9 +38,9 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 
-def count(number: int) -> str:
+def count(number: float) -> str:
     """1234567 -> `1 234 567`."""
-    return f"{number:,}".replace(",", THIN).replace("-", MINUS)
+    return f"{number:,.0f}".replace(",", THIN).replace("-", MINUS)
 
 
 def significant(number: float, digits: int = 3) -> str:
@@ -49,26 +49,24 @@ def significant(number: float, digits: int = 3) -> str:
         return {math.inf: "∞", -math.inf: f"{MINUS}∞"}.get(number, "NaN")
     if number == 0:
         return "0"
-    magnitude = math.floor(math.log10(abs(number)))
-    if -5 <= magnitude < 6:
-        text = f"{number:.{max(digits - 1 - magnitude, 0)}f}"
-        if "." not in text:
-            return count(round(number))
-    else:
-        text = f"{number:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e+")
-    return text.replace("-", MINUS)
+    mantissa, _, exponent = f"{number:.{digits - 1}e}".partition("e")  # rounded first: 999999 is 1.00e6
+    magnitude = int(exponent)
+    if not -5 <= magnitude < 6:
+        return f"{mantissa}e{magnitude}".replace("-", MINUS)
+    decimals = digits - 1 - magnitude
+    return f"{number:.{decimals}f}".replace("-", MINUS) if decimals > 0 else count(number)
 
 
 def density(fraction: float) -> str:
-    """A density without superfluous zeros and at most five significant digits: `0.1`, `0.0015`, `0.11251`."""
-    text = significant(fraction, 5)
+    """A density without superfluous zeros, at most four significant digits: `0.1`, `0.0015`, `0.1125`."""
+    text = significant(fraction, 4)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def large(number: float) -> str:
     """An SI-prefixed count with three digits: 40551234 -> `40.6 M`; below 10 000 the whole count."""
     if abs(number) < 10_000:
-        return count(round(number))
+        return count(number)
     return _scaled(number, ("", f"{THIN}k", f"{THIN}M", f"{THIN}G", f"{THIN}T", f"{THIN}P"))
 
 
@@ -122,4 +120,4 @@ def _scaled(number: float, units: tuple[str, ...]) -> str:
     while step < len(units) - 1 and abs(number) >= 999.5:
         number /= 1000
         step += 1
-    return (count(round(number)) if step == 0 else significant(number)) + units[step]
+    return (count(number) if step == 0 else significant(number)) + units[step]

@@ -1,6 +1,6 @@
-"""What all pictures share: size, type, colours, and the way from matplotlib to an SVG that may stand in a page.
+"""What all pictures share: size, type, colours, and the way from matplotlib to an SVG for a page.
 
-matplotlib is imported when the first picture is drawn (it takes about half a second) and never through pyplot.
+matplotlib is imported when the first picture is drawn (about half a second) and never through pyplot.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def draw_svg(name: str, title: str, description: str, height: float, draw: Calla
 
     buffer = io.BytesIO()
     with _drawing, mpl.rc_context(_settings(name)), warnings.catch_warnings():
-        # Text is measured with matplotlib's own font; that it lacks a stranger's script only makes the measure coarse.
+        # Text is only measured with matplotlib's own font, which may lack a stranger's script.
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
         FigureCanvasSVG(figure)
@@ -58,7 +58,7 @@ def draw_svg(name: str, title: str, description: str, height: float, draw: Calla
 
 
 def themed(svg: str) -> str:
-    """`svg` with its colours as CSS variables (`var(--ink, #1c2329)`), for a page with a light and a dark face."""
+    """`svg` with its colours as CSS variables (`var(--ink, #1c2329)`), for a light and a dark page."""
     root = ElementTree.fromstring(svg)  # noqa: S314 - our own output
     for element in root.iter():
         style = element.get("style")
@@ -75,7 +75,7 @@ def soften(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _settings(name: str) -> dict[str, Any]:
+def _settings(name: str) -> Any:
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -107,7 +107,7 @@ def _variable(match: re.Match[str]) -> str:
 
 
 def _finished(raw: bytes, name: str, title: str, description: str) -> str:
-    """matplotlib's file made fit for a page: no rule that reaches beyond it, unique ids, a name and a description."""
+    """matplotlib's file made fit for a page: no style beyond itself, unique ids, title, description."""
     root = ElementTree.fromstring(raw)  # noqa: S314 - our own output
     parents = {child: parent for parent in root.iter() for child in parent}
     for element in list(root.iter()):

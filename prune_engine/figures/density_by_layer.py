@@ -26,7 +26,7 @@ LINE = 20  # units of height a named layer takes
 def draw(report: Report) -> str:
     """The picture as SVG.
 
-    Up to `NAMED_LAYERS` layers: one line each, with name and kept weights. More: one dot each, from input to output.
+    Up to `NAMED_LAYERS` layers: a line each, with name and kept weights. More: a dot each, input to output.
     A layer without any kept weight is a hollow dot at the axis' end, which then is labelled 0.
     """
     named = len(report.layers) <= NAMED_LAYERS
@@ -52,8 +52,8 @@ def _description(report: Report) -> str:
     highest = max(report.layers, key=lambda layer: layer.density)
     return (
         f"{_layers(len(report.layers))}; lowest density {density_text(lowest.density)} "
-        f"in {shorten(lowest.name, 60)}, highest {density_text(highest.density)} in {shorten(highest.name, 60)}, "
-        f"whole model {density_text(report.density.reached)}."
+        f"in {shorten(lowest.name, 60)}, highest {density_text(highest.density)} "
+        f"in {shorten(highest.name, 60)}, whole model {density_text(report.density.reached)}."
     )
 
 

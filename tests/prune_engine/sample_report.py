@@ -1,7 +1,7 @@
 """Reports as a real run writes them, for tests that need one without running anything.
 
-The figures belong together (layers add up to the whole, the curve ends at the density reached), so that a page made
-of them can be read like a true one.
+The figures belong together (layers add up to the whole, the curve ends at the density reached), so a page
+made of them can be read like a true one.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def sample_report(
                 "chosen": Preprocess(
                     scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), layout="nchw"
                 ),
-                "why": "the dense model does best with it on 2 000 training rows; the next best is 3.1 points lower",
+                "why": "the dense model does best with it on 2000 training rows, by 3.1 points",
                 "candidates": []
                 if bare
                 else [
@@ -175,8 +175,8 @@ def sample_report(
             "threads": 2,
             "runs": 400,
             "provider": "CPUExecutionProvider",
-            "sentence": "onnxruntime multiplies zeros like any other number, so the pruned model is as fast as the "
-            "dense one; what the zeros buy is a smaller compressed file.",
+            "sentence": "onnxruntime multiplies zeros like any other number, so the pruned model is as "
+            "fast as the dense one; what the zeros buy is a smaller compressed file.",
         },
         "curve": _curve(points, density, classification),
         "weights": {"edges": edges, "before": dense_counts, "after": after},

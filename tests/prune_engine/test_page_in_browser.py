@@ -1,0 +1,118 @@
+"""The report page in a real browser: it fits, it asks for nothing, and it complains about nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from prune_engine.page import render_html
+from prune_engine.report import Report
+from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REPORTS = {
+    "usual": sample_report(),
+    "three hundred layers": sample_report(layers=300, density=0.0015, sparse_everywhere=True),
+    "bare": sample_report(layers=1, density=1.0, points=0, metric="mae", bare=True),
+    "hostile": sample_report(
+        layers=12, names=HOSTILE_NAMES, filename="w" * 300 + "<script>alert(3)</script>"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no chromium on PATH (Debian: package chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+def test_the_page_fits_and_needs_nothing_else(
+    browser: Browser, tmp_path: Path, report: Report, scheme: Literal["light", "dark"], width: int
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render_html(report), encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    complaints: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri(), wait_until="load")
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]")
+    assert max(widths[:2]) <= widths[2] == width, "the page scrolls sideways"
+    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+    assert complaints == []
+    for picture in page.locator("figure svg").all():
+        box = picture.bounding_box()
+        assert box is not None
+        assert 0 < box["width"] <= width
+    page.close()
+
+
+def _luminance(colour: list[float]) -> float:
+    """Relative luminance of sRGB (WCAG 2.2)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_colour_stands_out_from_the_paper(
+    browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render_html(REPORTS["usual"]), encoding="utf-8")
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(file.as_uri())
+    colours = page.evaluate(
+        """() => {
+          const read = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+          const split = hex => [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16) / 255);
+          const names = ['--paper', '--ink', '--muted', '--accent', '--second', '--good', '--bad'];
+          return Object.fromEntries(names.map(name => [name, split(read(name))]));
+        }"""
+    )
+    paper = _luminance(colours.pop("--paper"))
+    for name, colour in colours.items():
+        lighter, darker = sorted((paper, _luminance(colour)), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, f"{name} is too faint in {scheme}"
+    page.close()
+
+
+def test_print_shows_every_layer(browser: Browser, tmp_path: Path) -> None:
+    """On the screen a long table scrolls in its own frame; on paper nothing may be hidden."""
+    file = tmp_path / "report.html"
+    file.write_text(render_html(REPORTS["three hundred layers"]), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    hidden = "(frame => frame.scrollHeight - frame.clientHeight)(document.querySelector('.scroll'))"
+    assert page.evaluate(hidden) > 1000
+    page.emulate_media(media="print")
+    assert page.evaluate(hidden) <= 1
+    page.close()
