@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Layout:
             self.totals,
             self.owners,
         )
-        args = [raw, job.model_dump_json(), job.id, str(self.events_per_job)]
+        args = [raw, signed(job), job.id, str(self.events_per_job)]
         args += ["-" if job.status in ENDED else owner or "", self.channel]
         args += [str(len(change.totals)), *change.totals]
         for event in change.events:
@@ -131,6 +132,14 @@ class Layout:
     def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
         """The call that notes a living worker (or only asks)."""
         return Call(WORKERS, (self.workers,), (worker_id, repr(seconds)))
+
+
+def signed(job: Job) -> str:
+    """The record as JSON, with a key `write` that no other write has.
+
+    So a write that is repeated after a lost answer is known again, and two that say the same are still two.
+    """
+    return f'{{"write":"{secrets.token_hex(8)}",{job.model_dump_json()[1:]}'
 
 
 def since(after: str | None) -> str:

@@ -254,7 +254,7 @@ def test_a_repeated_write_counts_once(store: JobStore) -> None:
     job = a_job()
     store.create(job)
     change = moves.start()(job)
-    call = store._layout.commit(job.model_dump_json(), job, change, "worker-1")
+    call = store._layout.commit(store._read(job.id)[0], job, change, "worker-1")
     assert store._eval(call)[0] == "ok"
     assert store._eval(call)[0] == "ok"
     assert statuses(store, job.id) == ["queued", "running"]
