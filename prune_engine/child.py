@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prune_engine.errors import PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, StartedEvent
@@ -101,7 +102,7 @@ def _one_of(folder: Path, names: tuple[str, ...]) -> Path:
     raise SpecError(f"{folder.name} holds none of {', '.join(names)}", param=names[0].partition(".")[0])
 
 
-def _json(path: Path) -> dict[str, object]:
+def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
