@@ -51,6 +51,12 @@ class Metrics:
             "prunery_jobs_refused", "Submissions refused, by code.", ["code"], registry=self.registry
         )
         self._jobs = Gauge("prunery_jobs", "Jobs in the store.", ["status"], registry=self.registry)
+        self._outcomes = Gauge(
+            "prunery_job_outcomes",
+            "Jobs since the store began: created, succeeded, cancelled, failed:<code>.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._queue = Gauge("prunery_queue_depth", "Jobs waiting for a worker.", registry=self.registry)
         self._workers = Gauge("prunery_workers", "Workers that live.", registry=self.registry)
 
@@ -60,10 +66,12 @@ class Metrics:
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
 
-    def render(self, jobs: dict[Status, int], workers: int) -> bytes:
+    def render(self, jobs: dict[Status, int], totals: dict[str, int], workers: int) -> bytes:
         """The text that Prometheus reads, with what the store says now."""
         for status in Status:
             self._jobs.labels(status.value).set(jobs.get(status, 0))
+        for outcome, count in totals.items():
+            self._outcomes.labels(outcome).set(count)
         self._queue.set(jobs.get(Status.QUEUED, 0))
         self._workers.set(workers)
         return generate_latest(self.registry)

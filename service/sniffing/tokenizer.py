@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prune_engine.errors import DataFormatError
-from service.sniffing.zip_directory import ReadRange
 
 
 class TokenizerSniffer:
@@ -20,7 +19,7 @@ class TokenizerSniffer:
             self._head += chunk[:16]
         self._tail = (self._tail + chunk[-16:])[-16:]
 
-    def finish(self, read: ReadRange) -> None:
+    def finish(self) -> None:
         """Check that what went by is one JSON object by its looks.
 
         Raises:

@@ -1,0 +1,72 @@
+"""The application: `create_app(settings)`, and `app` for `uvicorn service.app:app`. Light: no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+
+from jobs.artifacts import ArtifactStore
+from jobs.async_store import AsyncJobStore
+from jobs.doorbell import Doorbell
+from jobs.settings import Settings
+from prune_engine import __version__
+from service import handlers
+from service.metrics import Metrics
+from service.openapi import schema
+from service.requests import RequestMiddleware
+from service.rooms import Rooms
+from service.routes import datasets, events, files, jobs, operation
+
+_log = structlog.get_logger("service")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. Connections are opened when it starts and closed when it ends.
+
+    Args:
+        settings: default: from the environment and `.env`.
+    """
+    chosen = settings or Settings()
+    metrics = Metrics()
+    app = FastAPI(
+        title="Prunery",
+        version=__version__,
+        lifespan=lambda app: _lifespan(app, chosen, metrics),
+        redirect_slashes=False,
+    )
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    handlers.install(app)
+    for part in (jobs, events, files, datasets, operation):
+        app.include_router(part.router)
+    schema.install(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    rooms = Rooms(settings, AsyncJobStore(settings), ArtifactStore(settings), Doorbell(settings), metrics)
+    app.state.rooms = rooms
+    # The first submission would otherwise wait for Celery's import.
+    warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "celery.app.amqp"))
+    _log.info("started", artifacts=settings.artifacts)
+    try:
+        yield
+    finally:
+        rooms.stopping.set()
+        await warming
+        await rooms.close()
+        _log.info("stopped")
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when it is first asked for, so that importing this module reads no settings."""
+    if name == "app":
+        globals()["app"] = create_app()
+        return globals()["app"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

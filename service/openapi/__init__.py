@@ -1,0 +1,1 @@
+"""What /docs and /openapi.json say beyond what FastAPI finds out by itself."""

@@ -1,0 +1,76 @@
+"""The multipart body of `POST /jobs` for OpenAPI; it is parsed by hand, so FastAPI cannot know it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prune_engine.spec import PruneSpec
+
+_REF = "#/components/schemas/{model}"
+
+
+def spec_components() -> dict[str, Any]:
+    """Schemas that the body refers to."""
+    components: dict[str, Any] = PruneSpec.model_json_schema(ref_template=_REF).get("$defs", {})
+    return components
+
+
+def request_body() -> dict[str, Any]:
+    """`requestBody` of `POST /jobs`."""
+    spec = PruneSpec.model_json_schema(ref_template=_REF)
+    properties: dict[str, Any] = {
+        "model": {
+            "type": "string",
+            "format": "binary",
+            "description": "The trained model: an .onnx file, or TorchScript from torch.jit.save.",
+        },
+        "dataset": {
+            "description": "Name of a data set (GET /datasets, or hf:owner/name), or a file: .npz, .zip of "
+            "image folders, .csv, .parquet.",
+            "anyOf": [
+                {"type": "string", "examples": ["cifar10"]},
+                {"type": "string", "format": "binary"},
+            ],
+        },
+        "tokenizer": {
+            "type": "string",
+            "format": "binary",
+            "description": "A tokenizer.json, for models that read text.",
+        },
+        "spec": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "Any of the fields below together, as a JSON object; a field must not come twice.",
+            "examples": ['{"density": 0.1, "epochs": 2}'],
+        },
+        **spec["properties"],
+    }
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model", "dataset", "density"],
+                    "properties": properties,
+                    "additionalProperties": False,
+                },
+                "examples": {
+                    "named": {
+                        "summary": "A model and the name of a data set",
+                        "value": {"model": "(resnet20.onnx)", "dataset": "cifar10", "density": 0.1},
+                    },
+                    "own data": {
+                        "summary": "A model and a file, with a shorter training",
+                        "value": {
+                            "model": "(net.onnx)",
+                            "dataset": "(data.npz)",
+                            "density": 0.05,
+                            "effort": "quick",
+                            "seed": 7,
+                        },
+                    },
+                },
+            }
+        },
+    }

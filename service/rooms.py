@@ -1,0 +1,41 @@
+"""What a request needs from the other rooms: the settings, the stores, the doorbell."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from jobs.artifacts import ArtifactStore
+from jobs.async_store import AsyncJobStore
+from jobs.doorbell import Doorbell
+from jobs.settings import Settings
+from service.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The doors of one running application. `stopping` is set when the server has been asked to end."""
+
+    settings: Settings
+    store: AsyncJobStore
+    artifacts: ArtifactStore
+    doorbell: Doorbell
+    metrics: Metrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.doorbell.close()
+        await self.store.close()
+
+
+def rooms_of(request: Request) -> Rooms:
+    """The rooms of the application that handles `request`."""
+    rooms: Rooms = request.app.state.rooms
+    return rooms
+
+
+InRooms = Annotated[Rooms, Depends(rooms_of)]

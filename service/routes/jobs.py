@@ -1,0 +1,207 @@
+"""Submitting, listing, watching, cancelling and deleting jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from jobs.errors import JobNotFoundError, NotCancellableError, NotDeletableError, TooLargeError
+from jobs.record import ENDED, Job, Status
+from prune_engine.errors import (
+    DataEmptyError,
+    DataError,
+    DataFormatError,
+    DataUnsafeError,
+    ModelEmptyError,
+    ModelError,
+    ModelFormatError,
+    SpecError,
+    UnknownDatasetError,
+)
+from service import errors
+from service.openapi import examples
+from service.openapi.form import request_body
+from service.openapi.responses import header, json_answer, problems
+from service.rooms import InRooms, Rooms
+from service.routes.parameters import JobId, check_job_id
+from service.submission import submit
+from service.views import JobList, JobView, job_path, view_of
+
+router = APIRouter(tags=["jobs"])
+
+# Seconds until it is worth asking for a job again.
+_RETRY_AFTER = "2"
+_HEADERS = {
+    "Location": header("Path of the job.", f"/jobs/{examples.JOB_ID}"),
+    "Retry-After": header("Seconds until it is worth asking.", _RETRY_AFTER),
+}
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    operation_id="createJob",
+    summary="Submit a job",
+    openapi_extra={"requestBody": request_body()},
+    responses={
+        202: json_answer("The job is recorded and queued.", _HEADERS, queued=examples.QUEUED),
+        **problems(
+            errors.MultipartInvalidError,
+            errors.MultipartRequiredError,
+            errors.FieldMissingError,
+            errors.FieldUnknownError,
+            errors.FieldRepeatedError,
+            errors.FieldConflictError,
+            errors.FieldInvalidError,
+            errors.FieldTooLargeError,
+            TooLargeError,
+            SpecError,
+            ModelEmptyError,
+            ModelFormatError,
+            ModelError,
+            DataEmptyError,
+            DataFormatError,
+            DataUnsafeError,
+            DataError,
+            UnknownDatasetError,
+        ),
+    },
+)
+async def create_job(request: Request, rooms: InRooms) -> Any:
+    """Send a model, a density and data as multipart/form-data. Answers when the job is safely on disk."""
+    job = await submit(request, rooms)
+    return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
+
+
+@router.get(
+    "/jobs",
+    response_model=JobList,
+    operation_id="listJobs",
+    summary="List jobs",
+    responses={
+        200: json_answer("A page of jobs, newest first.", jobs=examples.JOBS),
+        **problems(errors.ParameterInvalidError),
+    },
+)
+async def list_jobs(
+    rooms: InRooms,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on this page.", examples=[20])] = 20,
+    after: Annotated[
+        str | None,
+        Query(max_length=64, description="The last id of the page before.", examples=[examples.JOB_ID]),
+    ] = None,
+    status: Annotated[
+        Status | None, Query(description="Only jobs in this state.", examples=["running"])
+    ] = None,
+) -> Any:
+    """Newest first. Go on with `after` = the last id of this page while `has_more` is true."""
+    page, has_more = await rooms.store.page(limit, after, status)
+    positions = await rooms.store.queue_positions([job.id for job in page]) if page else []
+    views = [view_of(job, position) for job, position in zip(page, positions, strict=True)]
+    return _json(JobList(data=views, has_more=has_more))
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=JobView,
+    operation_id="getJob",
+    summary="Look at a job, or wait for it to change",
+    responses={
+        200: json_answer(
+            "The job as it is now.",
+            queued=examples.QUEUED,
+            running=examples.RUNNING,
+            succeeded=examples.SUCCEEDED,
+            failed=examples.FAILED,
+        ),
+        **problems(JobNotFoundError, errors.ParameterInvalidError),
+    },
+)
+async def get_job(
+    job_id: JobId,
+    rooms: InRooms,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=60,
+            allow_inf_nan=False,
+            description="Answer as soon as something changes, at the latest after this many seconds.",
+            examples=[30],
+        ),
+    ] = 0.0,
+) -> Any:
+    """With `wait`, the answer comes as soon as something changes; an ended job is answered at once."""
+    check_job_id(job_id)
+    job = await (_changed(job_id, wait, rooms) if wait else rooms.store.get(job_id))
+    return await _answer(job, rooms)
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    status_code=202,
+    response_model=JobView,
+    operation_id="cancelJob",
+    summary="Cancel a job",
+    responses={
+        200: json_answer("The job was queued and is cancelled.", cancelled=examples.CANCELLED)
+        | {"model": JobView},
+        202: json_answer("The job's worker is told to end it.", _HEADERS, cancelling=examples.CANCELLING),
+        **problems(JobNotFoundError, NotCancellableError),
+    },
+)
+async def cancel_job(job_id: JobId, rooms: InRooms) -> Any:
+    """A queued job is cancelled at once; a running one within seconds. Asking twice changes nothing."""
+    job = await rooms.store.request_cancel(check_job_id(job_id))
+    if job.status in ENDED:
+        return await _answer(job, rooms, 200)
+    return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=204,
+    operation_id="deleteJob",
+    summary="Delete an ended job and its files",
+    responses={
+        204: {"description": "The record, the events and every file of the job are gone."},
+        **problems(JobNotFoundError, NotDeletableError),
+    },
+)
+async def delete_job(job_id: JobId, rooms: InRooms) -> Response:
+    """Only ended jobs can be deleted; cancel first."""
+    # The record first: a job without files would promise what is not there.
+    if not await rooms.store.delete(check_job_id(job_id)):
+        raise JobNotFoundError(job_id)
+    await rooms.artifacts.delete_prefix(job_id)
+    return Response(status_code=204)
+
+
+async def _changed(job_id: str, seconds: float, rooms: Rooms) -> Job:
+    """The job when it changes, after `seconds`, or when the server is asked to end."""
+    waiting = asyncio.ensure_future(rooms.store.wait_for_change(job_id, seconds))
+    stopping = asyncio.ensure_future(rooms.stopping.wait())
+    try:
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else await rooms.store.get(job_id)
+    finally:
+        waiting.cancel()
+        stopping.cancel()
+
+
+async def _answer(
+    job: Job, rooms: Rooms, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    queued = job.status is Status.QUEUED
+    position = await rooms.store.queue_position(job.id) if queued else None
+    return _json(view_of(job, position), status, headers)
+
+
+def _json(view: JobView | JobList, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The view as it is: it was built here, so FastAPI need not validate it a second time."""
+    return Response(
+        view.model_dump_json(), status_code=status, headers=headers, media_type="application/json"
+    )

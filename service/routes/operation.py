@@ -1,0 +1,148 @@
+"""For those who run the service: health, readiness, metrics, and an index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from prune_engine import __version__
+from prune_engine.errors import PruneError
+from service.metrics import CONTENT_TYPE
+from service.openapi import examples
+from service.openapi.responses import json_answer, problems
+from service.rooms import InRooms, Rooms
+
+router = APIRouter(tags=["operation"])
+
+
+class Part(BaseModel):
+    """One thing that the service needs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ready: bool
+    detail: str = Field(description="What is wrong with it, where it is not ready.")
+
+
+class Readiness(BaseModel):
+    """Whether jobs can be taken and done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str = Field(description="`ready`, or `not ready`.", examples=["ready"])
+    parts: dict[str, Part] = Field(description="`store`, `artifacts` and `workers`.")
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str = Field(examples=["ok"])
+
+
+class Index(BaseModel):
+    """What there is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    jobs: str
+    datasets: str
+    health: str
+    ready: str
+    metrics: str
+    submit: str = Field(description="A command that submits a job.")
+
+
+@router.get(
+    "/",
+    response_model=Index,
+    operation_id="index",
+    summary="What there is",
+    responses={200: json_answer("Paths to begin with.", index=examples.INDEX)},
+)
+async def index() -> Any:
+    """Paths to begin with."""
+    return Index(**(examples.INDEX | {"version": __version__}))
+
+
+@router.get(
+    "/healthz",
+    response_model=Health,
+    operation_id="health",
+    summary="Whether the process answers",
+    responses={200: json_answer("It does.", ok=examples.HEALTH)},
+)
+async def health() -> Any:
+    """For a liveness probe: nothing else is asked."""
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    operation_id="readiness",
+    summary="Whether jobs can be taken and done",
+    responses={
+        200: json_answer("The store and the artifacts answer and a worker lives.", ready=examples.READY),
+        503: json_answer("Something is missing.", missing=examples.NOT_READY) | {"model": Readiness},
+    },
+)
+async def readiness(rooms: InRooms) -> Any:
+    """For a readiness probe: `parts` says what is missing."""
+    names = ("store", "artifacts", "workers")
+    checks = (rooms.store.ping(), rooms.artifacts.ping(), _workers(rooms))
+    parts = dict(zip(names, await asyncio.gather(*map(_check, checks)), strict=True))
+    ready = all(part.ready for part in parts.values())
+    answer = Readiness(status="ready" if ready else "not ready", parts=parts)
+    return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Requests, durations, uploads, jobs by status, queue depth, living workers.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}},
+        },
+        **problems(),
+    },
+)
+async def metrics(rooms: InRooms) -> Response:
+    """In the text format."""
+    counts, totals, workers = await asyncio.gather(
+        rooms.store.counts(), rooms.store.totals(), rooms.store.living_workers()
+    )
+    return Response(
+        rooms.metrics.render(counts, totals, len(workers)), headers={"Content-Type": CONTENT_TYPE}
+    )
+
+
+async def _workers(rooms: Rooms) -> str:
+    living = len(await rooms.store.living_workers())
+    if not living:
+        raise PruneError("no worker lives; start one: prunery worker")
+    return f"{living} alive"
+
+
+async def _check(asked: Awaitable[str | None]) -> Part:
+    """Whether a part answers within three seconds."""
+    try:
+        async with asyncio.timeout(3):
+            return Part(ready=True, detail=await asked or "answers")
+    except PruneError as error:
+        return Part(ready=False, detail=error.message)
+    except TimeoutError:
+        return Part(ready=False, detail="it does not answer within 3 s")

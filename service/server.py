@@ -1,0 +1,69 @@
+"""The API's process: uvicorn, ended so that nobody is cut off and nobody keeps it from ending."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from jobs.settings import Settings
+from service import logs
+from service.app import create_app
+
+# Seconds that requests have to finish once the server is asked to end; waiting ones are answered at once.
+GRACE: Final = 10
+
+
+class Server(uvicorn.Server):
+    """Tells the application when it is asked to end, so that waiting and streaming clients are let go."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal to end."""
+        super().handle_exit(sig, frame)
+        rooms = getattr(self._app.state, "rooms", None)
+        if self._loop is not None and rooms is not None:
+            self._loop.call_soon_threadsafe(rooms.stopping.set)
+
+
+def create_server(settings: Settings) -> Server:
+    """A server for the API on the settings' host and port."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        loop="auto",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE,
+    )
+    return Server(config, app)
+
+
+def serve(settings: Settings | None = None) -> None:
+    """Run the API until SIGINT or SIGTERM."""
+    logs.configure(logging.INFO)
+    create_server(settings or Settings()).run()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,87 @@
+"""`POST /jobs`: the form in, a queued job out."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.to_thread
+import structlog
+from fastapi import Request
+
+from jobs.errors import StoreUnavailableError
+from jobs.record import DatasetRef, Job, new_job_id, now
+from prune_engine.catalogue import check_name
+from prune_engine.errors import PruneError
+from service.errors import FieldConflictError, FieldMissingError
+from service.form import spec_of
+from service.rooms import Rooms
+from service.uploads import Form, receive_form
+
+_log = structlog.get_logger("service")
+
+
+async def submit(request: Request, rooms: Rooms) -> Job:
+    """Receive a submission; when this returns, the job's record and files are on disk and a worker is told.
+
+    Raises:
+        PruneError: whatever is wrong with the form or its files; nothing of it stays.
+    """
+    job_id = new_job_id()
+    try:
+        job = await _job_of(await receive_form(request, rooms, job_id), rooms, job_id)
+        await rooms.store.create(job)
+    except BaseException as error:
+        if isinstance(error, PruneError):
+            rooms.metrics.refused.labels(error.code).inc()
+        # Shielded: a client that hangs up cancels this task, and its files must go all the same.
+        with anyio.CancelScope(shield=True):
+            await rooms.artifacts.delete_prefix(job_id)
+        raise
+    rooms.metrics.submitted.inc()
+    _log.info("submitted", job_id=job.id, model_bytes=job.model.bytes, dataset=job.dataset.name)
+    await _ring(job, rooms)
+    return job
+
+
+async def _job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
+    """The record that the form asks for.
+
+    Raises:
+        FormError, SpecError, UnknownDatasetError.
+    """
+    if form.model is None:
+        raise FieldMissingError(
+            "model is missing; send the file with curl -F model=@model.onnx", param="model"
+        )
+    spec = spec_of(form.fields)
+    return Job(
+        id=job_id,
+        spec=spec,
+        model=form.model,
+        dataset=await _dataset_of(form, rooms),
+        tokenizer=form.tokenizer,
+        created_at=now(),
+    )
+
+
+async def _dataset_of(form: Form, rooms: Rooms) -> DatasetRef:
+    name = form.fields.get("dataset", "").strip()
+    if form.dataset is not None:
+        if name:
+            raise FieldConflictError("dataset was sent as a name and as a file; send one", param="dataset")
+        return form.dataset
+    if not name:
+        raise FieldMissingError(
+            "dataset is missing; send the name of a data set that GET /datasets lists (dataset=digits), "
+            "or a file (dataset=@data.npz)",
+            param="dataset",
+        )
+    await anyio.to_thread.run_sync(check_name, name, rooms.settings.datasets_dir)
+    return DatasetRef(source="named", name=name)
+
+
+async def _ring(job: Job, rooms: Rooms) -> None:
+    """Tell a worker. The record is the truth: a job that nobody rang for is found when a worker looks."""
+    try:
+        await anyio.to_thread.run_sync(lambda: rooms.doorbell.ring(job.id, device=job.spec.device))
+    except StoreUnavailableError as error:
+        _log.error("not rung", job_id=job.id, detail=error.message)

@@ -1,0 +1,152 @@
+"""Receiving the form of `POST /jobs`: files go on to the artifact store while they come in.
+
+No file is ever whole in this process's memory or on its disk: a chunk comes in, is looked at, hashed and
+handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import anyio.from_thread
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+
+from jobs.artifacts import StoredFile, input_key
+from jobs.errors import TooLargeError
+from jobs.record import DatasetRef, ModelFile, TokenizerFile
+from service.errors import ClientGoneError, FieldInvalidError, FieldRepeatedError
+from service.form import FILES, check_name
+from service.multipart import MultipartReader, Part, boundary_of
+from service.rooms import Rooms
+from service.sniffing import DataSniffer, ModelSniffer, ReadRange, TokenizerSniffer
+
+MAX_FIELD_BYTES: Final = 65_536
+# One part for every field that there is, and a few more for the message that says so.
+MAX_PARTS: Final = 64
+# What multipart headers and text fields may add to the files before a body is refused by its length alone.
+_MARGIN: Final = 4 * 1024 * 1024
+# A zip's members may together be this much larger than the largest file that may be sent.
+_UNPACKED: Final = 4
+_GATHERED: Final = 1024 * 1024
+
+
+class _Sniffer(Protocol):
+    def feed(self, chunk: bytes) -> None: ...
+
+
+@dataclass
+class Form:
+    """What has come in so far: text fields by name, and what each file is."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    model: ModelFile | None = None
+    dataset: DatasetRef | None = None
+    tokenizer: TokenizerFile | None = None
+
+
+async def receive_form(request: Request, rooms: Rooms, job_id: str) -> Form:
+    """Receive the form and store its files under `job_id`.
+
+    Raises:
+        MultipartRequiredError, MultipartInvalidError, FormError: the form is not one.
+        ModelError, DataError: a file cannot be what it should be.
+        TooLargeError: a file is larger than the settings allow.
+        ClientGoneError: the client hung up.
+    """
+    boundary = boundary_of(request.headers.get("content-type"))
+    _check_length(request, rooms)
+    reader = MultipartReader(boundary, request.stream(), max_parts=MAX_PARTS)
+    form = Form()
+    try:
+        async for part in reader.parts():
+            await _receive_part(part, form, rooms, job_id)
+    except ClientDisconnect:
+        raise ClientGoneError("the client hung up before the upload was complete") from None
+    return form
+
+
+def _check_length(request: Request, rooms: Rooms) -> None:
+    """Refuse a body that says of itself that it is too large, before a byte of it is sent."""
+    said = request.headers.get("content-length", "0")
+    settings = rooms.settings
+    most = settings.max_model_bytes + settings.max_data_bytes + settings.max_tokenizer_bytes + _MARGIN
+    if said.isdigit() and int(said[:20]) > most:
+        raise TooLargeError(f"the request has {int(said[:20]):,} bytes; at most {most:,} are taken")
+
+
+async def _receive_part(part: Part, form: Form, rooms: Rooms, job_id: str) -> None:
+    check_name(part.name)
+    if part.name in form.fields or (part.name in FILES and getattr(form, part.name) is not None):
+        raise FieldRepeatedError(f"{part.name} was sent more than once", param=part.name)
+    if part.filename is None:
+        if part.name in ("model", "tokenizer"):
+            raise FieldInvalidError(
+                f"{part.name} must be a file with a file name: curl -F {part.name}=@FILE", param=part.name
+            )
+        form.fields[part.name] = await part.text(MAX_FIELD_BYTES)
+    elif part.name == "model":
+        form.model = await _receive_model(part, part.filename, rooms, job_id)
+    elif part.name == "dataset":
+        form.dataset = await _receive_data(part, part.filename, rooms, job_id)
+    elif part.name == "tokenizer":
+        form.tokenizer = await _receive_tokenizer(part, part.filename, rooms, job_id)
+    else:
+        raise FieldInvalidError(f"{part.name} must be text and not a file", param=part.name)
+
+
+async def _receive_model(part: Part, filename: str, rooms: Rooms, job_id: str) -> ModelFile:
+    sniffer, key = ModelSniffer(filename), input_key(job_id, "model")
+    stored = await _store(part, sniffer, key, rooms, rooms.settings.max_model_bytes)
+    found = await anyio.to_thread.run_sync(sniffer.finish, _reader(rooms, key))
+    return ModelFile(filename=filename, format=found, bytes=stored.bytes, sha256=stored.sha256)
+
+
+async def _receive_data(part: Part, filename: str, rooms: Rooms, job_id: str) -> DatasetRef:
+    limit, key = rooms.settings.max_data_bytes, input_key(job_id, "data")
+    sniffer = DataSniffer(filename, max_unpacked=_UNPACKED * limit)
+    stored = await _store(part, sniffer, key, rooms, limit)
+    found = await anyio.to_thread.run_sync(sniffer.finish, _reader(rooms, key))
+    return DatasetRef(
+        source="supplied", name=filename, format=found, bytes=stored.bytes, sha256=stored.sha256
+    )
+
+
+async def _receive_tokenizer(part: Part, filename: str, rooms: Rooms, job_id: str) -> TokenizerFile:
+    sniffer, key = TokenizerSniffer(filename), input_key(job_id, "tokenizer")
+    stored = await _store(part, sniffer, key, rooms, rooms.settings.max_tokenizer_bytes)
+    sniffer.finish()
+    return TokenizerFile(filename=filename, bytes=stored.bytes, sha256=stored.sha256)
+
+
+async def _store(part: Part, sniffer: _Sniffer, key: str, rooms: Rooms, limit: int) -> StoredFile:
+    """Hand the part on to the artifact store while `sniffer` watches."""
+    counter = rooms.metrics.uploaded.labels(part.name)
+
+    async def watched() -> AsyncIterator[bytes]:
+        gathered = bytearray()
+        async for chunk in part.chunks():
+            sniffer.feed(chunk)
+            gathered += chunk
+            if len(gathered) >= _GATHERED:
+                counter.inc(len(gathered))
+                yield bytes(gathered)
+                gathered.clear()
+        counter.inc(len(gathered))
+        yield bytes(gathered)
+
+    return await rooms.artifacts.put_stream(key, watched(), limit=limit, param=part.name)
+
+
+def _reader(rooms: Rooms, key: str) -> ReadRange:
+    """Reads ranges of a stored file from a worker thread."""
+
+    async def fetch(start: int, length: int) -> bytes:
+        return b"".join([chunk async for chunk in rooms.artifacts.stream(key, start, start + length)])
+
+    def read(start: int, length: int) -> bytes:
+        return anyio.from_thread.run(fetch, start, length)
+
+    return read
