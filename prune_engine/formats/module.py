@@ -1,0 +1,116 @@
+"""`OnnxModule`: an imported graph as a torch module that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step
+from prune_engine.formats.weights import PrunableWeight
+
+
+class OnnxModule(nn.Module):
+    """An ONNX graph that runs and trains in torch, in float32.
+
+    In training mode BatchNorm uses batch statistics and updates the running ones; Dropout drops only where the
+    file says `training_mode`. Parameters may be given other storage (`parameter.data = view`): they are looked
+    up at every call.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        prunable: tuple[PrunableWeight, ...],
+        input_names: tuple[str, ...],
+        output_names: tuple[str, ...],
+        statistics: Mapping[str, np.ndarray],
+    ) -> None:
+        super().__init__()
+        self.input_names = input_names
+        self.output_names = output_names
+        self.prunable = prunable
+        self._plan = plan
+        self._original = {**plan.parameters, **statistics}
+        self._keys: dict[str, str] = {}
+        for name, values in plan.parameters.items():
+            key = self._key(name)
+            self.register_parameter(key, nn.Parameter(torch.from_numpy(values.astype(np.float32))))
+        for name, tensor in plan.buffers.items():
+            self.register_buffer(self._key(name), tensor)
+        trained = [(slot, self._keys[name]) for slot, name in plan.tensors if name in plan.parameters]
+        fixed = [(slot, self._keys[name]) for slot, name in plan.tensors if name not in plan.parameters]
+        self._parameter_slots, self._buffer_slots = tuple(trained), tuple(fixed)
+
+    def _key(self, name: str) -> str:
+        """torch allows no dots in the names of parameters, and some names are taken."""
+        key = name.replace(".", "|") or "_"
+        while hasattr(self, key):
+            key += "_"
+        self._keys[name] = key
+        return key
+
+    @property
+    def weights(self) -> Mapping[str, nn.Parameter]:
+        """ONNX name -> trained parameter: prunable weights, biases, norm scales and shifts."""
+        named = self._parameters
+        return {
+            name: parameter
+            for name in self._plan.parameters
+            if (parameter := named[self._keys[name]]) is not None
+        }
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The graph's outputs for its inputs, both in the file's order.
+
+        Raises:
+            TypeError: not as many inputs as the graph has.
+        """
+        plan = self._plan
+        if len(inputs) != len(plan.inputs):
+            raise TypeError(
+                f"the graph takes {len(plan.inputs)} inputs {self.input_names}, not {len(inputs)}"
+            )
+        slots = list(plan.template)
+        slots[TRAINING] = self.training
+        for (slot, dtype), value in zip(plan.inputs, inputs, strict=True):
+            slots[slot] = value.float() if dtype is torch.float32 and value.dtype is not dtype else value
+            slots[DEVICE] = value.device
+        parameters, buffers = self._parameters, self._buffers
+        for slot, key in self._parameter_slots:
+            slots[slot] = parameters[key]
+        for slot, key in self._buffer_slots:
+            slots[slot] = buffers[key]
+        step: Step | None = None
+        try:
+            for step in plan.steps:
+                result = step.kernel(*[slots[i] for i in step.inputs])
+                if type(step.output) is int:
+                    slots[step.output] = result
+                else:
+                    for slot, value in zip(step.output, result, strict=False):  # type: ignore[arg-type]
+                        slots[slot] = value
+                for slot in step.dead:
+                    slots[slot] = None
+        except Exception as error:
+            if step is not None:
+                error.add_note(f"in the node {step.node}")
+            raise
+        return tuple(slots[slot] for slot in plan.outputs)
+
+    def state_values(self) -> dict[str, np.ndarray]:
+        """ONNX name -> current value of every parameter and running statistic, in the file's own dtype.
+
+        Elements that training did not touch come back bit for bit, whatever their precision in the file.
+        """
+        return {name: self._value(name, original) for name, original in self._original.items()}
+
+    def _value(self, name: str, original: np.ndarray) -> np.ndarray:
+        key = self._keys[name]
+        tensor = self._parameters.get(key)
+        current = (tensor if tensor is not None else self._buffers[key]).detach().cpu().numpy()  # type: ignore[union-attr]
+        if original.dtype == np.float32:
+            return current.copy()
+        return np.where(current == original.astype(np.float32), original, current.astype(original.dtype))

@@ -1,0 +1,104 @@
+"""Activation functions and the softmax family."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from prune_engine.formats.operators.table import Kernel, Node, function, operator
+
+function("Relu", functional.relu)
+function("Sigmoid", torch.sigmoid)
+function("Tanh", torch.tanh)
+function("Softplus", functional.softplus)
+function("Softsign", functional.softsign)
+function("HardSwish", functional.hardswish, since=14)
+function("Mish", functional.mish, since=18)
+
+
+@operator("LeakyRelu")
+def _leaky_relu(node: Node) -> Kernel:
+    alpha = node.attribute("alpha", 0.01)
+    return lambda x: functional.leaky_relu(x, alpha)
+
+
+@operator("Elu")
+def _elu(node: Node) -> Kernel:
+    alpha = node.attribute("alpha", 1.0)
+    return lambda x: functional.elu(x, alpha)
+
+
+@operator("Celu", since=12)
+def _celu(node: Node) -> Kernel:
+    alpha = node.attribute("alpha", 1.0)
+    return lambda x: functional.celu(x, alpha)
+
+
+@operator("Selu")
+def _selu(node: Node) -> Kernel:
+    alpha = node.attribute("alpha", 1.67326319217681884765625)
+    gamma = node.attribute("gamma", 1.05070102214813232421875)
+    return lambda x: gamma * functional.elu(x, alpha)
+
+
+@operator("ThresholdedRelu", since=10)
+def _thresholded_relu(node: Node) -> Kernel:
+    alpha = node.attribute("alpha", 1.0)
+    return lambda x: functional.threshold(x, alpha, 0.0)
+
+
+@operator("HardSigmoid")
+def _hard_sigmoid(node: Node) -> Kernel:
+    alpha, beta = node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return functional.hardsigmoid
+    return lambda x: torch.clamp(x * alpha + beta, 0.0, 1.0)
+
+
+@operator("Shrink", since=9)
+def _shrink(node: Node) -> Kernel:
+    bias, lambd = node.attribute("bias", 0.0), node.attribute("lambd", 0.5)
+
+    def kernel(x: Tensor) -> Tensor:
+        shrunk = torch.where(x > lambd, x - bias, torch.zeros_like(x))
+        return torch.where(x < -lambd, x + bias, shrunk)
+
+    return kernel
+
+
+function("PRelu", lambda x, slope: torch.where(x < 0, x * slope, x))
+
+
+@operator("Gelu", since=20)
+def _gelu(node: Node) -> Kernel:
+    approximate = node.attribute("approximate", "none")
+    return lambda x: functional.gelu(x, approximate=approximate)
+
+
+@operator("Softmax", "LogSoftmax", "Hardmax", until=12)
+def _softmax_of_a_matrix(node: Node) -> Kernel:
+    """Before opset 13 the input is coerced to a matrix: the axes from `axis` on count as one."""
+    axis, apply = node.attribute("axis", 1), _softmax_function(node.operator)
+
+    def kernel(x: Tensor) -> Tensor:
+        start = axis % x.dim() if axis != x.dim() else axis
+        if start == x.dim() - 1:
+            return apply(x, -1)
+        return apply(x.flatten(start), -1).reshape(x.shape)
+
+    return kernel
+
+
+@operator("Softmax", "LogSoftmax", "Hardmax", since=13)
+def _softmax(node: Node) -> Kernel:
+    axis, apply = node.attribute("axis", -1), _softmax_function(node.operator)
+    return lambda x: apply(x, axis)
+
+
+def _softmax_function(name: str) -> Kernel:
+    return {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax, "Hardmax": _hardmax}[name]
+
+
+def _hardmax(x: Tensor, axis: int) -> Tensor:
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1.0)

@@ -1,0 +1,136 @@
+"""Reductions along axes. The axes moved from attribute to input at opset 13 (ReduceSum) and 18 (the others)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from prune_engine.formats.operators.table import Kernel, Node, operator
+
+Axes = list[int]
+Reduce = Callable[[Tensor, Axes, bool], Tensor]
+
+
+def _product(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    for axis in sorted((a % x.dim() for a in axes), reverse=True):
+        x = torch.prod(x, axis, keepdim=keep)
+    return x
+
+
+def _extreme(of: Reduce, of_bool: Reduce) -> Reduce:
+    return lambda x, axes, keep: (of_bool if x.dtype == torch.bool else of)(x, axes, keep)
+
+
+def _log_sum_exp(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    return torch.logsumexp(x if x.is_floating_point() else x.float(), axes, keepdim=keep)
+
+
+def _norm(order: int) -> Reduce:
+    """vector_norm: the root of a sum of squares has no gradient at zero."""
+
+    def reduce(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+        if not x.is_floating_point():
+            return torch.linalg.vector_norm(x.double(), order, axes, keepdim=keep).to(x.dtype)
+        return torch.linalg.vector_norm(x, order, axes, keepdim=keep)
+
+    return reduce
+
+
+def _mean(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    if not x.is_floating_point():
+        return torch.div(x.sum(axes, keepdim=keep), x.numel(), rounding_mode="trunc")
+    return x.mean(axes, keepdim=keep)
+
+
+_REDUCTIONS: dict[str, Reduce] = {
+    "ReduceSum": lambda x, axes, keep: x.sum(axes, keepdim=keep, dtype=x.dtype),
+    "ReduceMean": _mean,
+    "ReduceMax": _extreme(
+        lambda x, axes, keep: x.amax(axes, keepdim=keep),
+        lambda x, axes, keep: x.byte().amax(axes, keepdim=keep).bool(),
+    ),
+    "ReduceMin": _extreme(
+        lambda x, axes, keep: x.amin(axes, keepdim=keep),
+        lambda x, axes, keep: x.byte().amin(axes, keepdim=keep).bool(),
+    ),
+    "ReduceProd": _product,
+    "ReduceL1": _norm(1),
+    "ReduceL2": _norm(2),
+    "ReduceLogSum": lambda x, axes, keep: torch.log(x.sum(axes, keepdim=keep)),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceSumSquare": lambda x, axes, keep: (x * x).sum(axes, keepdim=keep, dtype=x.dtype),
+}
+_MOVED_AT_18 = [name for name in _REDUCTIONS if name != "ReduceSum"]
+
+
+@operator("ReduceSum", until=12)
+@operator(*_MOVED_AT_18, until=17)
+def _reduce_by_attribute(node: Node) -> Kernel:
+    reduce, axes, keep = (
+        _REDUCTIONS[node.operator],
+        node.attribute("axes"),
+        bool(node.attribute("keepdims", 1)),
+    )
+
+    def kernel(x: Tensor) -> Tensor:
+        return reduce(x, list(range(x.dim())) if axes is None else axes, keep)
+
+    return kernel
+
+
+@operator("ReduceSum", since=13, host=(1,))
+@operator(*_MOVED_AT_18, since=18, host=(1,))
+def _reduce_by_input(node: Node) -> Kernel:
+    reduce, keep = _REDUCTIONS[node.operator], bool(node.attribute("keepdims", 1))
+    identity = bool(node.attribute("noop_with_empty_axes", 0))
+
+    def kernel(x: Tensor, axes: Axes | None = None) -> Tensor:
+        if not axes:
+            # "no reduction" still applies the function to each element
+            return reduce(x.unsqueeze(-1), [-1], False) if identity else reduce(x, list(range(x.dim())), keep)
+        return reduce(x, axes, keep)
+
+    return kernel
+
+
+@operator("ArgMax", "ArgMin")
+def _arg_extreme(node: Node) -> Kernel:
+    axis, keep = node.attribute("axis", 0), bool(node.attribute("keepdims", 1))
+    last = bool(node.attribute("select_last_index", 0))
+    pick = torch.argmax if node.operator == "ArgMax" else torch.argmin
+    if not last:
+        return lambda x: pick(x, axis, keepdim=keep)
+
+    def kernel(x: Tensor) -> Tensor:
+        return x.shape[axis] - 1 - pick(x.flip(axis), axis, keepdim=keep)
+
+    return kernel
+
+
+@operator("CumSum", since=11, host=(1,))
+def _cumulative_sum(node: Node) -> Kernel:
+    exclusive, reverse = node.attribute("exclusive", 0), node.attribute("reverse", 0)
+
+    def kernel(x: Tensor, axis: int | Axes) -> Tensor:
+        dim = axis[0] if isinstance(axis, list) else axis
+        x = x.flip(dim) if reverse else x
+        total = torch.cumsum(x, dim, dtype=x.dtype)
+        total = total - x if exclusive else total
+        return total.flip(dim) if reverse else total
+
+    return kernel
+
+
+@operator("TopK", since=10, host=(1,))
+def _top_k(node: Node) -> Kernel:
+    axis, largest = node.attribute("axis", -1), bool(node.attribute("largest", 1))
+    in_order = bool(node.attribute("sorted", 1))
+
+    def kernel(x: Tensor, count: int | Axes) -> tuple[Tensor, Tensor]:
+        k = count[0] if isinstance(count, list) else count
+        values, indices = torch.topk(x, k, axis, largest, in_order)
+        return values, indices
+
+    return kernel

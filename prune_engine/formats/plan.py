@@ -1,0 +1,50 @@
+"""What an imported module runs: steps over numbered slots, decided once at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from prune_engine.formats.operators import Kernel
+
+NOTHING, TRAINING, DEVICE = 0, 1, 2  # slots that every plan has
+FIRST_FREE = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: `kernel(*[slots[i] for i in inputs])` goes to `output`, a slot or one slot per result.
+
+    `dead` are the slots that nobody reads afterwards.
+    """
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    output: int | tuple[int, ...]
+    dead: tuple[int, ...]
+    node: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps and what fills the slots beforehand.
+
+    Args:
+        template: initial slots; numbers of the shape arithmetic are already in it.
+        inputs: slot and compute dtype of each graph input.
+        tensors: slot -> ONNX name of the parameter or buffer it holds.
+        parameters: ONNX name -> values that are trained.
+        buffers: name -> tensors that are not; running statistics are under their ONNX names.
+    """
+
+    steps: tuple[Step, ...]
+    template: tuple[Any, ...]
+    inputs: tuple[tuple[int, torch.dtype], ...]
+    outputs: tuple[int, ...]
+    tensors: tuple[tuple[int, str], ...]
+    parameters: Mapping[str, np.ndarray]
+    buffers: Mapping[str, torch.Tensor]

@@ -1,0 +1,120 @@
+"""TensorProto <-> numpy, with the size checked before memory is asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from prune_engine.errors import ExternalDataError, ModelError
+
+_BITS = {
+    TensorProto.FLOAT: 32,
+    TensorProto.DOUBLE: 64,
+    TensorProto.FLOAT16: 16,
+    TensorProto.BFLOAT16: 16,
+    TensorProto.INT64: 64,
+    TensorProto.INT32: 32,
+    TensorProto.INT16: 16,
+    TensorProto.INT8: 8,
+    TensorProto.UINT64: 64,
+    TensorProto.UINT32: 32,
+    TensorProto.UINT16: 16,
+    TensorProto.UINT8: 8,
+    TensorProto.BOOL: 8,
+    TensorProto.COMPLEX64: 64,
+    TensorProto.COMPLEX128: 128,
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.FLOAT8E4M3FN: 8,
+    TensorProto.FLOAT8E4M3FNUZ: 8,
+    TensorProto.FLOAT8E5M2: 8,
+    TensorProto.FLOAT8E5M2FNUZ: 8,
+}
+_TYPED_FIELDS = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+    TensorProto.STRING: "string_data",
+}
+
+
+def dtype_name(element_type: int) -> str:
+    """numpy's name of an ONNX element type, e.g. "float32"."""
+    if element_type == TensorProto.UNDEFINED:
+        return "unknown"
+    return str(onnx.helper.tensor_dtype_to_np_dtype(element_type))
+
+
+def check_tensor(tensor: TensorProto, where: str) -> None:
+    """Compares what a tensor claims to hold with the bytes that are there. Allocates nothing.
+
+    Raises:
+        ExternalDataError: the values are in another file.
+        ModelError: a negative size, an unknown type, or more or fewer values than the shape says.
+    """
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ExternalDataError(
+            f"{where} keeps its values in another file, which was not sent. Save the model as one file: "
+            "onnx.save(onnx.load(path), 'model.onnx', save_as_external_data=False)."
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise ModelError(
+            f"{where} has the shape {list(tensor.dims)}: a size is negative. The file is damaged."
+        )
+    if tensor.data_type == TensorProto.STRING:
+        return
+    bits = _BITS.get(tensor.data_type)
+    if bits is None:
+        raise ModelError(f"{where} has the unknown element type {tensor.data_type}. The file is damaged.")
+    count = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        wanted, found, unit = (count * bits + 7) // 8, len(tensor.raw_data), "bytes"
+    else:
+        field = _TYPED_FIELDS.get(tensor.data_type, "int32_data")
+        if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
+            field, count = ("float_data" if bits == 64 else "double_data"), 2 * count
+        wanted, found, unit = count, len(getattr(tensor, field)), "values"
+        if bits == 4 and field == "int32_data":
+            wanted = (count + 1) // 2
+    if wanted != found:
+        raise ModelError(
+            f"{where} has the shape {list(tensor.dims)}, which takes {wanted} {unit}, but holds {found}. "
+            "The file is damaged or cut off."
+        )
+
+
+def to_numpy(tensor: TensorProto, where: str = "A tensor") -> np.ndarray:
+    """The values of a tensor (bfloat16 as ml_dtypes' bfloat16). Raises what `check_tensor` raises."""
+    check_tensor(tensor, where)
+    values: np.ndarray = numpy_helper.to_array(tensor)
+    return values
+
+
+def set_values(tensor: TensorProto, values: np.ndarray) -> None:
+    """Overwrites a tensor's values in the storage form that it has; nothing is touched where they are equal.
+
+    Raises:
+        ValueError: `values` has another shape or dtype.
+    """
+    wanted = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if values.shape != tuple(tensor.dims) or values.dtype != wanted:
+        raise ValueError(
+            f"{tensor.name!r} is {wanted} of shape {tuple(tensor.dims)}, not {values.dtype} of {values.shape}"
+        )
+    fresh = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), tensor.name)
+    if tensor.HasField("raw_data"):
+        if tensor.raw_data != fresh.raw_data:
+            tensor.raw_data = fresh.raw_data
+        return
+    if numpy_helper.to_array(tensor).tobytes() == values.tobytes():
+        return
+    field = _TYPED_FIELDS.get(tensor.data_type, "int32_data")
+    bits = values.view(np.uint16) if field == "int32_data" else values
+    stored = getattr(tensor, field)
+    del stored[:]
+    stored.extend(bits.reshape(-1).tolist())
