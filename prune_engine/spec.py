@@ -14,7 +14,7 @@ Method = Literal["gumbel", "magnitude"]
 Effort = Literal["quick", "standard", "thorough"]
 Task = Literal["auto", "classification", "regression", "distillation"]
 Loss = Literal["auto", "cross_entropy", "mse", "mae"]
-Layout = Literal["as_is", "nchw", "nhwc", "flat"]
+Layout = Literal["as_is", "nchw", "nhwc", "flat", "flat_nhwc"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -24,7 +24,9 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class Preprocess(BaseModel):
     """How raw data becomes the model's input: `(x * scale - mean) / std`, then the layout.
 
-    `mean` and `std` hold one value, or one per channel (images) or column (tables).
+    `mean` and `std` hold one value, or one per channel (images) or column (tables, flat images). `flat` images
+    have their channels first (as `torch.flatten` leaves them), `flat_nhwc` last. Grey becomes RGB, or RGB grey,
+    before the arithmetic, where the model's input asks for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

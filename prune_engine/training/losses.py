@@ -25,10 +25,12 @@ def task_loss(output: Tensor, labels: Tensor, prepared: Prepared) -> Tensor:
     """The loss against the labels.
 
     Args:
-        output: the model's output number `prepared.output_index`: (batch, classes) or, for two classes with one
+        output: the model's output number `prepared.output_index`: (batch, classes) or, for two classes with
+        one
             output, (batch, 1) or (batch,); for numbers the labels' shape, up to axes of size 1.
         labels: as `prepared.train.batch(...)` gives them: int64 (batch,) or float32.
-        prepared: says which loss. Squared and absolute errors are multiplied by `prepared.loss_scale`, one over
+        prepared: says which loss. Squared and absolute errors are multiplied by `prepared.loss_scale`, one
+        over
             the error of always predicting the mean, so that learning rates do not depend on the label's unit.
 
     Returns:
@@ -51,12 +53,15 @@ def distillation_loss(
 ) -> Tensor:
     """How far the pruned model's output is from the dense model's.
 
-    Classes: KL divergence of the softened classes times T^2 (Hinton, Vinyals, Dean 2015, section 2). Numbers next
-    to labels: the task's own error. Without labels: the squared error relative to the teacher's variance in the
+    Classes: KL divergence of the softened classes times T^2 (Hinton, Vinyals, Dean 2015, section 2). Numbers
+    next
+    to labels: the task's own error. Without labels: the squared error relative to the teacher's variance in
+    the
     batch.
 
     Args:
-        output: the prediction, or all outputs of the model. Of several outputs only the prediction counts where
+        output: the prediction, or all outputs of the model. Of several outputs only the prediction counts
+        where
             the task has labels; in pure distillation all floating-point outputs count equally.
         teacher_output: the same of the dense model, without gradient.
         temperature: T; matters for classes only.
@@ -64,8 +69,7 @@ def distillation_loss(
     Returns:
         A float32 scalar; 0 where both agree.
     """
-    if isinstance(output, Tensor):
-        assert isinstance(teacher_output, Tensor)
+    if isinstance(output, Tensor) and isinstance(teacher_output, Tensor):
         return _distill_one(output.float(), teacher_output.float(), prepared, temperature)
     index = prepared.output_index
     if prepared.task != "distillation":
@@ -80,10 +84,12 @@ def distillation_loss(
 
 
 def class_scores(output: Tensor, prepared: Prepared) -> Tensor:
-    """Logits of the classes, (batch, classes); or of the second of two classes, (batch,), with a single output."""
-    single = output.ndim == 1 or output.shape[-1] == 1
+    """Logits of the classes, (batch, classes); or of the second of two classes, (batch,), with a single
+    output."""
+    output = output.reshape(len(output), -1)
+    single = output.shape[1] == 1
     if single:
-        output = output.reshape(-1)
+        output = output.squeeze(1)
     if prepared.outputs_are != "probabilities":
         return output
     if single:

@@ -1,0 +1,243 @@
+"""`preprocess`: as the user says it, or the candidate with which the dense model does best on training
+rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from prune_engine.data.arrangement import Arrangement, arrangements, with_layout
+from prune_engine.data.candidates import scalings
+from prune_engine.data.raw import Array
+from prune_engine.data.scoring import Score, accuracy_score, correlation_score, predicted_classes, r2_score
+from prune_engine.data.task import Plan, outputs_are
+from prune_engine.data.transform import DTYPES, IDENTITY, Transform
+from prune_engine.data.trial import FIRST_ROWS, DidNotRun, Trial
+from prune_engine.errors import ModelError, PreprocessError, ShapeMismatchError
+from prune_engine.report import PreprocessCandidate, PreprocessInfo, TensorInfo
+from prune_engine.spec import Preprocess
+
+CHANCE = 1e-3
+HOW_TO_SET = (
+    'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
+    '"std": [0.229, 0.224, 0.225], "layout": "nchw"}: x * scale, minus mean, divided by std'
+)
+Transforms = tuple[Transform, ...]
+
+
+@dataclass
+class Attempt:
+    """A candidate and how it did."""
+
+    name: str
+    transforms: Transforms
+    preprocess: Preprocess
+    score: Score | None = None
+    straight_line: float = 0.0
+    note: str = ""
+
+
+def possible_arrangements(trial: Trial, layout: str | None) -> list[list[Arrangement]]:
+    """For each input, the ways from the rows as sent to the model's shape.
+
+    Raises:
+        ShapeMismatchError: an input has none; gives both shapes and what was tried.
+    """
+    result = []
+    for info, rows in zip(trial.inputs, trial.raw, strict=True):
+        wanted = info.shape[1:] if info.shape else None
+        row = tuple(rows.shape[1:])
+        asked = layout if DTYPES.get(info.dtype, torch.int64).is_floating_point else None
+        ways = with_layout(row, wanted, asked) if asked else arrangements(row, wanted)  # type: ignore[arg-type]
+        if not ways:
+            tried = (
+                f"layout {asked}" if asked else "as sent, channels first, channels last, flat, grey <-> RGB"
+            )
+            raise ShapeMismatchError(
+                f"rows of shape {row} do not fit the model's input '{info.name}', which takes rows of shape "
+                f"{_shape(wanted)}; tried: {tried}; resize or rearrange the data to that shape"
+            )
+        result.append(ways)
+    return result
+
+
+def starting_attempts(trial: Trial, preprocess: Preprocess | None) -> list[Attempt]:
+    """The candidates, the simplest first; a single one (per layout that fits) where the user has said it.
+
+    Raises:
+        ShapeMismatchError, SpecError: see `possible_arrangements` and `Transform.check`.
+        ModelError: an input has a dtype that no data can have.
+    """
+    ways = possible_arrangements(trial, preprocess.layout if preprocess else None)
+    dtypes = [input_dtype(info) for info in trial.inputs]
+    plain = [
+        Transform(way[0], (preprocess if preprocess and dtype.is_floating_point else IDENTITY), dtype)
+        for way, dtype in zip(ways, dtypes, strict=True)
+    ]
+    if preprocess is not None:
+        for transform in plain:
+            transform.check()
+        return [Attempt("as asked", tuple(plain), preprocess)]
+    floats = [position for position, dtype in enumerate(dtypes) if dtype.is_floating_point]
+    varied = floats[0] if len(floats) == 1 else 0 if len(trial.inputs) == 1 else None
+    if varied is None:
+        return [Attempt("as is", tuple(plain), IDENTITY)]
+    attempts = []
+    for way in ways[varied]:
+        steps = scalings(trial.raw[varied], way) if varied in floats else [("as is", IDENTITY)]
+        for name, step in steps:
+            transforms = list(plain)
+            transforms[varied] = Transform(way, step, dtypes[varied])
+            label = f"{name}, {way.text}" if way.layout != "as_is" or len(ways[varied]) > 1 else name
+            attempts.append(Attempt(label, tuple(transforms), step.model_copy(update={"layout": way.layout})))
+    return attempts
+
+
+def first_that_runs(trial: Trial, attempts: Sequence[Attempt]) -> tuple[Attempt, list[Array]]:
+    """The first candidate that the dense model takes, and its outputs for a few rows.
+
+    Raises:
+        ShapeMismatchError: it takes none; gives the reason of onnxruntime.
+    """
+    for attempt in attempts:
+        try:
+            return attempt, trial.outputs(attempt.transforms, 8)
+        except DidNotRun as reason:
+            attempt.note = f"did not run: {reason}"
+    shapes = "; ".join(
+        f"'{info.name}' takes {_shape(info.shape)} {info.dtype} and was given "
+        f"{('rows', *attempts[0].transforms[position].arrangement.shape)}"
+        for position, info in enumerate(trial.inputs)
+    )
+    raise ShapeMismatchError(f"the dense model does not run on the data: {attempts[0].note}; {shapes}")
+
+
+def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, PreprocessInfo]:
+    """Score every candidate on training rows and take the best; the simplest of equally good ones.
+
+    All are tried on 128 rows; those that could still be the best, on 1,000.
+
+    Raises:
+        PreprocessError: no candidate is better than chance (classes) or than predicting the mean, and no
+        straight
+            line relates outputs and labels either (numbers).
+    """
+    score = _classes_scorer(plan, trial) if plan.task == "classification" else _numbers_scorer(plan, trial)
+    rows = min(FIRST_ROWS, trial.rows_affordable(len(attempts)))
+    _score_all(trial, attempts, rows, score)
+    if len(trial) > rows and trial.rows_affordable(len(attempts)) > FIRST_ROWS:
+        rows = trial.rows_affordable(len(attempts))
+        best = max((a.score.value for a in attempts if a.score), default=0.0)
+        margin = 300 * 0.5 / np.sqrt(FIRST_ROWS) if plan.task == "classification" else np.inf
+        _score_all(trial, [a for a in attempts if a.score and a.score.value >= best - margin], rows, score)
+    ran = [attempt for attempt in attempts if attempt.score is not None]
+    candidates = [
+        PreprocessCandidate(name=a.name, score=a.score and round(a.score.value, 4), note=a.note)
+        for a in attempts
+    ]
+    best_attempt = max(ran, key=lambda a: a.score.value if a.score else -np.inf)
+    if plan.task == "classification":
+        _require_better_than_chance(best_attempt, candidates, len(attempts))
+    elif best_attempt.score is not None and best_attempt.score.value <= 0:
+        best_attempt = max(ran, key=lambda a: a.straight_line)
+        if best_attempt.straight_line < 0.25:
+            raise PreprocessError(
+                f"with no preprocessing does the dense model predict the labels better than their mean does "
+                f"({_table(candidates, 'R2')}); {HOW_TO_SET}; or the model was not trained on these targets",
+                param="preprocess",
+            )
+    why = _why(best_attempt, ran, plan, min(len(trial), rows))
+    info = PreprocessInfo(
+        name=best_attempt.name, chosen=best_attempt.preprocess, why=why, candidates=candidates
+    )
+    return best_attempt, info
+
+
+def _score_all(
+    trial: Trial, attempts: Sequence[Attempt], rows: int, score: Callable[[list[Array], Attempt], Score]
+) -> None:
+    for attempt in attempts:
+        try:
+            attempt.score = score(trial.outputs(attempt.transforms, rows), attempt)
+            attempt.note = f"{min(rows, len(trial))} rows"
+        except DidNotRun as reason:
+            attempt.score, attempt.note = None, f"did not run: {reason}"
+
+
+def _classes_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt], Score]:
+    def score(outputs: list[Array], attempt: Attempt) -> Score:
+        output = outputs[plan.output_index]
+        labels = plan.labels(trial.labels, output)
+        if labels is None or not np.isfinite(output).all():
+            return Score(0.0, 1.0)
+        known = outputs_are(output, plan) == "probabilities"
+        return accuracy_score(predicted_classes(output, probabilities=known), labels[: len(output)])
+
+    return score
+
+
+def _numbers_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt], Score]:
+    def score(outputs: list[Array], attempt: Attempt) -> Score:
+        output = outputs[plan.output_index]
+        labels = plan.labels(trial.labels, output)
+        if labels is None or not np.isfinite(output).all():
+            return Score(-np.inf, 1.0)
+        labels = labels[: len(output)]
+        attempt.straight_line = correlation_score(output, labels)
+        return Score(100 * r2_score(output, labels), 0.0)
+
+    return score
+
+
+def _require_better_than_chance(best: Attempt, candidates: list[PreprocessCandidate], tried: int) -> None:
+    if best.score is not None and best.score.chance < CHANCE / tried:
+        return
+    raise PreprocessError(
+        f"with no usual preprocessing is the dense model clearly better than chance on the training rows: "
+        f"{_table(candidates, '%')}; {HOW_TO_SET} (any explicit preprocess is taken as it is, for an "
+        "untrained model too); "
+        f"or the labels are numbered in another order than the model's outputs",
+        param="preprocess",
+    )
+
+
+def _table(candidates: Sequence[PreprocessCandidate], unit: str) -> str:
+    return "; ".join(
+        f"{c.name}: {'did not run' if c.score is None else f'{c.score:.4g} {unit}'}" for c in candidates
+    )
+
+
+def _why(best: Attempt, ran: Sequence[Attempt], plan: Plan, rows: int) -> str:
+    if best.score is None:
+        return "the only one that runs"
+    value = best.score.value
+    if plan.task == "classification":
+        text = f"the dense model is right on {value:.2f} % of {rows} training rows with it"
+    elif value > 0:
+        text = (
+            f"the dense model explains {value:.2f} % of the labels' variance on {rows} training rows with it"
+        )
+    else:
+        text = f"outputs and labels are closest to a straight line with it (r2 {best.straight_line:.3f})"
+    others = [attempt for attempt in ran if attempt is not best and attempt.score]
+    if others:
+        second = max(others, key=lambda a: a.score.value if a.score else -np.inf)
+        if second.score is not None:
+            text += f"; next: {second.name}, {second.score.value:.2f} %"
+    return text
+
+
+def input_dtype(info: TensorInfo) -> torch.dtype:
+    """The torch dtype of a model input; ModelError where data cannot have it."""
+    if info.dtype not in DTYPES:
+        raise ModelError(f"the model's input '{info.name}' is of type {info.dtype}, which data cannot have")
+    return DTYPES[info.dtype]
+
+
+def _shape(shape: Sequence[int | str | None] | None) -> str:
+    if shape is None:
+        return "(unknown)"
+    return "(" + ", ".join("?" if dim is None else str(dim) for dim in shape) + ")"

@@ -1,0 +1,87 @@
+"""How good the dense model is with a candidate preprocessing, and whether that can be chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """`value` is what is compared (accuracy in %, or R2 in %, higher is better); `chance` the probability
+    that a model
+    which knows nothing reaches it."""
+
+    value: float
+    chance: float
+
+
+def predicted_classes(output: Array, *, probabilities: bool) -> Array:
+    """Classes from (rows, classes); from a single output (rows,) or (rows, 1), whether it is over its
+    threshold."""
+    flat = output.reshape(len(output), -1)
+    if flat.shape[1] == 1:
+        threshold = 0.5 if probabilities else 0.0
+        return np.asarray(flat[:, 0] > threshold).astype(np.int64)
+    return np.asarray(flat.argmax(axis=1))
+
+
+def accuracy_score(predicted: Array, labels: Array) -> Score:
+    """Accuracy, and the binomial tail at the agreement that independence would give.
+
+    The chance level is the sum over classes of (share predicted) x (share of labels), as in Cohen's kappa,
+    so a
+    model that always says the commonest class is no better than chance however common that is.
+    """
+    rows = len(labels)
+    hits = int((predicted == labels).sum())
+    size = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
+    expected = float(
+        (np.bincount(predicted, minlength=size) / rows) @ (np.bincount(labels, minlength=size) / rows)
+    )
+    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected))
+
+
+def binomial_tail(hits: int, trials: int, probability: float) -> float:
+    """P(X >= hits) for X ~ Binomial(trials, probability)."""
+    if hits <= 0 or probability >= 1.0:
+        return 1.0
+    if probability <= 0.0:
+        return 0.0
+    log_p, log_q = math.log(probability), math.log1p(-probability)
+    logs = [
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * log_p
+        + (trials - k) * log_q
+        for k in range(hits, trials + 1)
+    ]
+    top = max(logs)
+    return min(1.0, math.exp(top) * sum(math.exp(value - top) for value in logs))
+
+
+def r2_score(output: Array, labels: Array) -> float:
+    """1 - squared error / squared error of predicting each column's mean; the mean over the columns."""
+    output, labels = as_columns(output), as_columns(labels)
+    error = ((output - labels) ** 2).mean(axis=0)
+    spread = labels.var(axis=0)
+    return float(np.mean(1.0 - error / np.where(spread > 0, spread, 1.0)))
+
+
+def correlation_score(output: Array, labels: Array) -> float:
+    """Squared correlation, the R2 of the best straight line; the mean over the columns."""
+    output, labels = as_columns(output), as_columns(labels)
+    a, b = output - output.mean(axis=0), labels - labels.mean(axis=0)
+    scale = (a**2).sum(axis=0) * (b**2).sum(axis=0)
+    return float(np.mean((a * b).sum(axis=0) ** 2 / np.where(scale > 0, scale, np.inf)))
+
+
+def as_columns(values: Array) -> Array:
+    """(rows, everything else) in float64."""
+    return values.reshape(len(values), -1).astype(np.float64)

@@ -1,0 +1,47 @@
+"""onnxruntime sessions: everything that is reported was measured in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from prune_engine.errors import ModelError
+
+PROVIDER = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+def session(model: onnx.ModelProto | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on the CPU, the weights in memory.
+
+    Args:
+        model: the model, or its bytes.
+        threads: inside an operator; None: as many as onnxruntime likes.
+
+    Raises:
+        ModelError: onnxruntime refuses the model; gives its reason.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    contents = model if isinstance(model, bytes) else model.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(contents, options, providers=[PROVIDER])
+    except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
+        raise ModelError(
+            f"onnxruntime does not load the model: {' '.join(str(error).split())[:400]}"
+        ) from None
+
+
+def run_session(
+    runtime: onnxruntime.InferenceSession, feed: Mapping[str, np.ndarray[Any, Any]]
+) -> list[np.ndarray[Any, Any]]:
+    """All outputs, in the graph's order; outputs that are no tensors become empty arrays."""
+    outputs = runtime.run(None, dict(feed))
+    return [output if isinstance(output, np.ndarray) else np.empty(0) for output in outputs]
