@@ -3,7 +3,7 @@
 from prune_engine.formats.importer import import_onnx
 from prune_engine.formats.infos import input_infos, output_infos
 from prune_engine.formats.module import OnnxModule
-from prune_engine.formats.source import SourceModel, read_model
+from prune_engine.formats.source import SourceModel, read_model, source_from_proto
 from prune_engine.formats.structure import structural_differences
 from prune_engine.formats.torchscript import InputShapes
 from prune_engine.formats.weights import PrunableWeight
@@ -18,6 +18,7 @@ __all__ = [
     "input_infos",
     "output_infos",
     "read_model",
+    "source_from_proto",
     "structural_differences",
     "write_back",
 ]

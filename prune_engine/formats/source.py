@@ -10,7 +10,7 @@ from typing import Literal
 
 import onnx
 
-from prune_engine.formats.onnx_file import parse_onnx
+from prune_engine.formats.onnx_file import check_model, parse_onnx
 from prune_engine.formats.recognise import recognise
 from prune_engine.formats.torchscript import InputShapes, convert_torchscript
 
@@ -62,3 +62,10 @@ def read_model(
     return SourceModel(
         converted.proto, "torchscript", converted.route, name, digest, path.stat().st_size, converted.warnings
     )
+
+
+def source_from_proto(proto: onnx.ModelProto, *, filename: str = "model.onnx") -> SourceModel:
+    """A model that is already in memory, checked as `read_model` checks a file and with the same errors."""
+    check_model(proto)
+    data = proto.SerializeToString()
+    return SourceModel(proto, "onnx", "as sent", filename, hashlib.sha256(data).hexdigest(), len(data))
