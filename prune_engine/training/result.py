@@ -12,19 +12,31 @@ from torch import Tensor, nn
 from prune_engine.report import CurvePoint
 
 
-class NamedWeight(Protocol):
-    """A prunable weight; all that training needs of it is its name."""
+class PrunableInfo(Protocol):
+    """What training needs to know of a prunable weight; `formats.PrunableWeight` is one."""
 
     @property
     def name(self) -> str:
         """Key in `Trainable.weights`."""
+
+    @property
+    def kind(self) -> str:
+        """Operator: Conv, Gemm, Embedding, ..."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight."""
+
+    @property
+    def output_axis(self) -> int:
+        """Axis of the shape that counts output neurons or channels; of an embedding, rows."""
 
 
 class Trainable(Protocol):
     """A module that can be trained and pruned; `prune_engine.formats.OnnxModule` is one."""
 
     @property
-    def prunable(self) -> Sequence[NamedWeight]:
+    def prunable(self) -> Sequence[PrunableInfo]:
         """The prunable weights."""
 
     @property

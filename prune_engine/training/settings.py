@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from prune_engine.methods import MethodSettings
 from prune_engine.spec import PruneSpec
 from prune_engine.training.density_rule import gate_rule
 from prune_engine.training.length import choose_batch_size, choose_epochs
+from prune_engine.training.result import PrunableInfo
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def resolve(
     spec: PruneSpec,
     *,
     prunable: int,
+    neurons: int,
     rows: int,
     labelled: bool,
     row_operations: int | None = None,
@@ -52,6 +55,7 @@ def resolve(
     Args:
         spec: what was asked for.
         prunable: prunable weights of the model.
+        neurons: output neurons or channels of all prunable weights together.
         rows: training rows.
         labelled: whether there are labels; without them all of the loss is distillation.
         row_operations: multiply-adds of one row forward, None: not known.
@@ -67,7 +71,7 @@ def resolve(
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
     else:
         epochs, why = spec.epochs, "as asked"
-    rule = gate_rule(spec, kept=kept, prunable=prunable)
+    rule = gate_rule(spec, kept=kept, neurons=neurons)
     return Settings(
         method=spec.method,
         seed=spec.seed,
@@ -94,3 +98,9 @@ def resolve(
             seed=spec.seed,
         ),
     )
+
+
+def outputs(weight: PrunableInfo) -> int:
+    """Neurons or channels that a weight feeds; of an embedding the features, since a row is an input."""
+    count = weight.shape[weight.output_axis]
+    return math.prod(weight.shape) // max(count, 1) if weight.kind == "Embedding" else count

@@ -19,7 +19,7 @@ from prune_engine.training.objective import Objective
 from prune_engine.training.operations import row_operations
 from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
 from prune_engine.training.result import Trainable, TrainingResult
-from prune_engine.training.settings import Settings, resolve
+from prune_engine.training.settings import Settings, outputs, resolve
 from prune_engine.training.validation import HoldoutSample
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class _Training:
         return resolve(
             spec,
             prunable=self._flat.prunable,
+            neurons=sum(outputs(weight) for weight in self._module.prunable),
             rows=len(train),
             labelled=labels is not None and self._prepared.task != "distillation",
             row_operations=row_operations(self._module, inputs),
