@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prune_engine.errors import SpecError
 from prune_engine.spec import PruneSpec, parse_spec
-from service.errors import FieldConflictError, FieldUnknownError
+from service.errors import FieldConflictError, FieldMissingError, FieldUnknownError
 
 FILES: Final = ("model", "dataset", "tokenizer")
 SPEC: Final = "spec"
@@ -32,6 +32,7 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
 
     Raises:
         SpecError: `spec` is no JSON object, or a field is missing or out of range.
+        FieldMissingError: there is no density.
         FieldConflictError: a field was given both by itself and in `spec`.
     """
     given: dict[str, Any] = _json_object(fields[SPEC]) if SPEC in fields else {}
@@ -46,6 +47,11 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
                 f"{name} was sent as a field and in spec; send it in one of the two", param=name
             )
         given[name] = value.strip()
+    if "density" not in given:
+        raise FieldMissingError(
+            "density is missing; send the share of the weights to keep, in (0, 1]: density=0.1",
+            param="density",
+        )
     return parse_spec(given)
 
 

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from prune_engine.errors import PruneError
 from service.errors import (
@@ -49,13 +50,24 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
         problem = RouteNotFoundError(f"there is nothing at {path}; GET / lists what there is")
     elif error.status_code == 405:
         problem = MethodNotAllowedError(
-            f"{path} does not answer to {request.method}; see /docs", headers=error.headers
+            f"{path} does not answer to {request.method}; it answers to {(allowed := _allowed(request))}",
+            headers={"Allow": allowed},
         )
     elif error.status_code < 500:
         problem = RequestError(f"the request cannot be understood: {error.detail}", headers=error.headers)
     else:
         problem = InternalError("the service failed; its log has the reason under this request id")
     return problem_response(problem, request_id_of(request.scope))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route with this path; the router knows only those of the first."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
 
 
 def _parameter_error(complaints: Sequence[Any]) -> ParameterInvalidError:

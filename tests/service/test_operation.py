@@ -1,0 +1,71 @@
+"""Health, readiness, metrics, the index, the catalogue."""
+
+from __future__ import annotations
+
+from jobs.settings import Settings
+from jobs.store import JobStore
+from tests.service.conftest import Api, running
+
+
+def test_health_and_index(api: Api) -> None:
+    assert api.client.get("/healthz").json() == {"status": "ok"}
+    index = api.client.get("/").json()
+    for path in ("docs", "openapi", "jobs", "datasets", "health", "metrics"):
+        assert api.client.get(index[path]).status_code == 200, path
+
+
+def test_readiness_says_which_part_is_missing(api: Api, store: JobStore) -> None:
+    response = api.client.get("/readyz")
+    assert response.status_code == 503
+    parts = response.json()["parts"]
+    assert {name: part["ready"] for name, part in parts.items()} == {
+        "store": True,
+        "artifacts": True,
+        "workers": False,
+    }
+    assert "no worker lives" in parts["workers"]["detail"]
+    store.beat("worker-1", 30)
+    assert api.client.get("/readyz").status_code == 200
+
+
+def test_a_store_that_is_away_is_named(settings: Settings) -> None:
+    with running(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})) as api:
+        response = api.client.get("/readyz")
+        assert response.status_code == 503
+        assert not response.json()["parts"]["store"]["ready"]
+        assert api.client.get("/healthz").status_code == 200
+
+
+def test_metrics_count_what_happened(api: Api, store: JobStore) -> None:
+    api.submit()
+    api.submit(density="2")
+    api.client.get("/jobs/job_0")
+    store.beat("worker-1", 30)
+    lines = api.client.get("/metrics").text.splitlines()
+    for line in (
+        'prunery_http_requests_total{method="POST",route="/jobs",status="202"} 1.0',
+        'prunery_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0',
+        'prunery_jobs{status="queued"} 1.0',
+        'prunery_jobs{status="failed"} 0.0',
+        'prunery_jobs_refused_total{code="spec_invalid"} 1.0',
+        'prunery_job_outcomes{outcome="created"} 1.0',
+        "prunery_jobs_submitted_total 1.0",
+        "prunery_queue_depth 1.0",
+        "prunery_workers 1.0",
+    ):
+        assert line in lines
+    assert any(line.startswith('prunery_uploaded_bytes_total{kind="model"}') for line in lines)
+    assert any(line.startswith("prunery_http_request_seconds_bucket") for line in lines)
+
+
+def test_unknown_paths_share_one_label(api: Api) -> None:
+    for number in range(5):
+        api.client.get(f"/nothing/{number}")
+    assert 'route="none",status="404"} 5.0' in api.client.get("/metrics").text
+
+
+def test_the_catalogue_is_listed(api: Api) -> None:
+    catalogue = api.client.get("/datasets").json()
+    assert catalogue["object"] == "list"
+    digits = next(entry for entry in catalogue["data"] if entry["name"] == "digits")
+    assert digits["available"] is True
