@@ -12,7 +12,14 @@ import torch
 from prune_engine.data.arrangement import Arrangement, arrangements, with_layout
 from prune_engine.data.candidates import scalings
 from prune_engine.data.raw import Array
-from prune_engine.data.scoring import Score, accuracy_score, correlation_score, predicted_classes, r2_score
+from prune_engine.data.scoring import (
+    Score,
+    accuracy_score,
+    correlation_score,
+    cross_entropy,
+    predicted_classes,
+    r2_score,
+)
 from prune_engine.data.task import Plan, outputs_are
 from prune_engine.data.transform import DTYPES, IDENTITY, Transform
 from prune_engine.data.trial import FIRST_ROWS, DidNotRun, Trial
@@ -21,6 +28,7 @@ from prune_engine.report import PreprocessCandidate, PreprocessInfo, TensorInfo
 from prune_engine.spec import Preprocess
 
 CHANCE = 1e-3
+SAME_GAIN = 1.5
 HOW_TO_SET = (
     'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
     '"std": [0.229, 0.224, 0.225], "layout": "nchw"}: x * scale, minus mean, divided by std'
@@ -138,7 +146,7 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
         PreprocessCandidate(name=a.name, score=a.score and round(a.score.value, 4), note=a.note)
         for a in attempts
     ]
-    best_attempt = max(ran, key=lambda a: a.score.value if a.score else -np.inf)
+    best_attempt = _best(ran, rows)
     if plan.task == "classification":
         _require_better_than_chance(best_attempt, candidates, len(attempts))
     elif best_attempt.score is not None and best_attempt.score.value <= 0:
@@ -154,6 +162,34 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
         name=best_attempt.name, chosen=best_attempt.preprocess, why=why, candidates=candidates
     )
     return best_attempt, info
+
+
+def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
+    """The highest score, the simplest of equal ones; among those that differ only in mean and a little in
+    scale, which accuracy can hardly tell apart, the one with the lowest loss.
+
+    Loss may not decide between different scales: a net with ReLUs is as right on inputs 255 times as large,
+    and
+    surer of itself.
+    """
+    best = max(ran, key=lambda a: a.score.value if a.score else -np.inf)
+    if best.score is None or not np.isfinite(best.score.loss):
+        return best
+    share = min(max(best.score.value / 100, 1 / rows), 1 - 1 / rows)
+    noise = 100 * np.sqrt(2 * share * (1 - share) / rows)
+    close = [
+        attempt
+        for attempt in ran
+        if attempt.score
+        and attempt.score.value >= best.score.value - noise
+        and 1 / SAME_GAIN < _gain(attempt) / _gain(best) < SAME_GAIN
+    ]
+    return min(close, key=lambda a: a.score.loss if a.score else np.inf)
+
+
+def _gain(attempt: Attempt) -> float:
+    step = attempt.preprocess
+    return step.scale / float(np.mean(step.std))
 
 
 def _score_all(
@@ -172,9 +208,10 @@ def _classes_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt]
         output = outputs[plan.output_index]
         labels = plan.labels(trial.labels, output)
         if labels is None or not np.isfinite(output).all():
-            return Score(0.0, 1.0)
-        known = outputs_are(output, plan) == "probabilities"
-        return accuracy_score(predicted_classes(output, probabilities=known), labels[: len(output)])
+            return Score(0.0, chance=1.0)
+        known, labels = outputs_are(output, plan) == "probabilities", labels[: len(output)]
+        loss = cross_entropy(output, labels, probabilities=known)
+        return accuracy_score(predicted_classes(output, probabilities=known), labels, loss)
 
     return score
 
@@ -184,10 +221,10 @@ def _numbers_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt]
         output = outputs[plan.output_index]
         labels = plan.labels(trial.labels, output)
         if labels is None or not np.isfinite(output).all():
-            return Score(-np.inf, 1.0)
+            return Score(-np.inf)
         labels = labels[: len(output)]
         attempt.straight_line = correlation_score(output, labels)
-        return Score(100 * r2_score(output, labels), 0.0)
+        return Score(100 * r2_score(output, labels))
 
     return score
 

@@ -10,15 +10,22 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+_TINY = 1e-9
+
 
 @dataclass(frozen=True)
 class Score:
-    """`value` is what is compared (accuracy in %, or R2 in %, higher is better); `chance` the probability
-    that a model
-    which knows nothing reaches it."""
+    """How a candidate did.
+
+    Args:
+        value: accuracy in %, or 100 R2; what is compared.
+        chance: probability that a model which knows nothing reaches it.
+        loss: cross-entropy or squared error; decides between candidates that are equally right.
+    """
 
     value: float
-    chance: float
+    chance: float = 0.0
+    loss: float = math.inf
 
 
 def predicted_classes(output: Array, *, probabilities: bool) -> Array:
@@ -31,7 +38,7 @@ def predicted_classes(output: Array, *, probabilities: bool) -> Array:
     return np.asarray(flat.argmax(axis=1))
 
 
-def accuracy_score(predicted: Array, labels: Array) -> Score:
+def accuracy_score(predicted: Array, labels: Array, loss: float = math.inf) -> Score:
     """Accuracy, and the binomial tail at the agreement that independence would give.
 
     The chance level is the sum over classes of (share predicted) x (share of labels), as in Cohen's kappa,
@@ -44,7 +51,20 @@ def accuracy_score(predicted: Array, labels: Array) -> Score:
     expected = float(
         (np.bincount(predicted, minlength=size) / rows) @ (np.bincount(labels, minlength=size) / rows)
     )
-    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected))
+    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected), loss)
+
+
+def cross_entropy(output: Array, labels: Array, *, probabilities: bool) -> float:
+    """Mean over the rows, from logits or probabilities; of a single output as binary cross-entropy."""
+    scores = as_columns(output)
+    if scores.shape[1] == 1:
+        single = np.log(scores + _TINY) - np.log(1 - scores + _TINY) if probabilities else scores
+        scores = np.concatenate([np.zeros_like(single), single], axis=1)
+    elif probabilities:
+        scores = np.log(scores.clip(0) + _TINY)
+    scores = scores - scores.max(axis=1, keepdims=True)
+    chosen = scores[np.arange(len(labels)), labels]
+    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - chosen))
 
 
 def binomial_tail(hits: int, trials: int, probability: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from prune_engine.measure.runtime import run_session, session
 from prune_engine.report import OperationsInfo
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +26,7 @@ Shape = tuple[int, ...]
 _PASSES_ON = frozenset(
     {"Transpose", "Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "DequantizeLinear"}
 )
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_COUNTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
 _SMALL = 1024
 
 
@@ -34,11 +35,11 @@ class ShapeUnknownError(Exception):
 
 
 @dataclass(frozen=True)
-class _Node:
-    """Multiply-adds of one node, and the operands that hold its weights with their share of them."""
+class _Products:
+    """Multiply-adds that all have the same operands, of which any may be a weight."""
 
-    total: int
-    weights: tuple[tuple[str, float], ...]
+    count: int
+    operands: tuple[str, ...]
 
 
 def count_operations(
@@ -74,15 +75,19 @@ def operations_info(
 def _count(
     model: onnx.ModelProto, masks: Mapping[str, Array] | None, shapes: Mapping[str, Sequence[int]]
 ) -> int:
+    nodes = [node for node in model.graph.node if node.op_type in _COUNTED]
+    needed = {name for node in nodes for name in (*node.input[:3], node.output[0]) if name}
     known = infer_shapes(model, shapes)
+    if needed - set(known):
+        known |= measured_shapes(model, shapes, sorted(needed - set(known)))
     origin = _origins(model.graph)
+    kept = {name: float(mask.mean()) for name, mask in (masks or {}).items()}
     batch = max((shape[0] for shape in shapes.values() if len(shape)), default=1)
     total = 0.0
-    for node in model.graph.node:
-        counted = _multiply_adds(node, known)
-        if counted is None:
-            continue
-        total += counted.total * _kept_share(counted, masks, origin)
+    for node in nodes:
+        for products in _multiply_adds(node, known):
+            shares = [kept.get(origin.get(name, name), 1.0) for name in products.operands]
+            total += products.count * math.prod(shares)
     return round(total / max(1, batch))
 
 
@@ -128,46 +133,56 @@ def infer_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
     return known
 
 
-def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> _Node | None:
-    """Multiply-adds of a node for the whole batch; None for operators that are not counted."""
+def measured_shapes(
+    model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], names: Sequence[str]
+) -> dict[str, Shape]:
+    """Shapes of these tensors as onnxruntime gives them on zeros, where shape inference gave up.
+
+    Raises:
+        ShapeUnknownError: the model does not run on zeros.
+    """
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    produced = {name for node in model.graph.node for name in node.output}
+    wanted = [name for name in names if name in produced]
+    del exposed.graph.output[:]
+    exposed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    feed = {}
+    for value in model.graph.input:
+        if value.name in shapes and value.name not in initializers:
+            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            feed[value.name] = np.zeros(tuple(shapes[value.name]), dtype=dtype)
+    try:
+        results = run_session(session(exposed), feed)
+    except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
+        reason = " ".join(str(error).split())[:200]
+        raise ShapeUnknownError(f"the model does not run on zeros: {reason}") from None
+    return {name: tuple(result.shape) for name, result in zip(wanted, results, strict=True)}
+
+
+def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Products]:
+    """Multiply-adds of a node for the whole batch."""
 
     def shape(name: str) -> Shape:
         if name not in known:
             raise ShapeUnknownError(f"the shape of '{name}' at {node.op_type} '{node.name}' is not known")
         return known[name]
 
-    if node.op_type == "Conv":
-        kernel, out = shape(node.input[1]), shape(node.output[0])
-        return _Node(math.prod(out) * math.prod(kernel[1:]), ((node.input[1], 1.0),))
-    if node.op_type == "ConvTranspose":
-        kernel, given = shape(node.input[1]), shape(node.input[0])
-        return _Node(math.prod(given) * math.prod(kernel[1:]), ((node.input[1], 1.0),))
+    if node.op_type in ("Conv", "ConvTranspose"):
+        kernel = shape(node.input[1])
+        positions = shape(node.output[0] if node.op_type == "Conv" else node.input[0])
+        return [_Products(math.prod(positions) * math.prod(kernel[1:]), (node.input[1],))]
     if node.op_type in ("Gemm", "MatMul"):
-        left, out = shape(node.input[0]), shape(node.output[0])
-        transposed = node.op_type == "Gemm" and _attribute(node, "transA", 0)
-        inner = left[0] if transposed else left[-1]
-        return _Node(math.prod(out) * inner, ((node.input[0], 1.0), (node.input[1], 1.0)))
-    if node.op_type in _RECURRENT:
-        given, first, second = (shape(name) for name in node.input[:3])
-        steps = given[0] * given[1]
-        sizes = math.prod(first), math.prod(second)
-        shares = tuple((name, size / sum(sizes)) for name, size in zip(node.input[1:3], sizes, strict=True))
-        return _Node(steps * sum(sizes), shares)
-    return None
-
-
-def _kept_share(node: _Node, masks: Mapping[str, Array] | None, origin: Mapping[str, str]) -> float:
-    """The share of the node's multiply-adds that have a kept weight."""
-    if masks is None:
-        return 1.0
-    kept = {
-        operand: float(masks[origin.get(operand, operand)].mean())
-        for operand, _ in node.weights
-        if origin.get(operand, operand) in masks
-    }
-    if len(node.weights) == 2 and node.weights[0][1] == 1.0:
-        return float(np.prod(list(kept.values()))) if kept else 1.0
-    return sum(share * kept.get(operand, 1.0) for operand, share in node.weights)
+        left = shape(node.input[0])
+        inner = left[0] if node.op_type == "Gemm" and _attribute(node, "transA", 0) else left[-1]
+        return [_Products(math.prod(shape(node.output[0])) * inner, tuple(node.input[:2]))]
+    given, first, second = (shape(name) for name in node.input[:3])
+    steps = given[0] * given[1]
+    return [
+        _Products(steps * math.prod(first), (node.input[1],)),
+        _Products(steps * math.prod(second), (node.input[2],)),
+    ]
 
 
 def _origins(graph: onnx.GraphProto) -> dict[str, str]:
