@@ -61,7 +61,7 @@ class Doorbell:
         Raises:
             StoreUnavailableError: the broker does not answer.
         """
-        queue = self._settings.gpu_queue if device == "cuda" else self._settings.queue
+        queue = self.queue_of(device)
         app = self._app()
         from kombu.exceptions import OperationalError
 
@@ -71,6 +71,10 @@ class Doorbell:
             raise StoreUnavailableError(
                 f"the queue does not answer ({error}); check REDIS_URL and the server"
             ) from error
+
+    def queue_of(self, device: str) -> str:
+        """The queue of the jobs that ask for `device`."""
+        return self._settings.gpu_queue if device == "cuda" else self._settings.queue
 
     def close(self) -> None:
         """Close the connections."""

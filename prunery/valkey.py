@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import ConfigurationError
-from prunery.process import die_with_parent
+from worker.process import die_with_parent
 
 _SOCKET_PATH_LIMIT = 100  # of 108 that a Unix socket's address may have
 _NAMES = ("valkey-server", "redis-server")

@@ -1,0 +1,24 @@
+"""`python -m worker`: a worker with the settings of the environment."""
+
+from __future__ import annotations
+
+import sys
+
+from jobs.errors import ConfigurationError
+
+
+def main() -> int:
+    """Run a worker until it is told to stop; 2 when it is not configured."""
+    try:
+        from worker.app import app
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.message} [{error.code}]\n")
+        return error.exit_status
+    app.worker_main(
+        ["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""The Celery application: `celery -A worker.app:app worker`, or `python -m worker`.
+
+The pool is `solo`: the task runs in the worker's main thread and only watches over a child process, so
+there is nothing to gain from a pool. A signal to stop reaches the task at once, the kernel ends the child
+with the worker (the thread that started it lives as long as the worker), and no message waits in a busy
+worker's hands. What solo cannot do, revoking and terminating tasks, is not used: a cancel goes through the
+job's record. While a job runs, the worker does not answer Celery's remote control; `worker.heartbeat` says
+that it lives.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.entity import Queue
+
+from jobs.doorbell import celery_options
+from jobs.settings import Settings
+
+settings = Settings()
+app = Celery("prunery", include=["worker.tasks"])
+app.conf.update(
+    celery_options(settings),
+    task_queues=[Queue(name) for name in settings.queues],  # type: ignore[no-untyped-call]
+    worker_pool="solo",
+    worker_concurrency=1,
+    broker_connection_max_retries=None,
+)

@@ -1,0 +1,169 @@
+"""One child process: started apart, read without trusting it, ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from worker.process import die_with_parent
+
+LONGEST_LINE = 256 * 1024
+_TAIL = 4096
+_READ = 65_536
+_FLED = 2.0
+_WAITING_LINES = 256  # then the child waits until the worker has caught up
+
+_REASONS = {
+    signal.SIGKILL: "it was killed, probably because it ran out of memory",
+    signal.SIGSEGV: "native code crashed",
+    signal.SIGABRT: "native code gave up",
+    signal.SIGBUS: "native code crashed, or a disk is full",
+    signal.SIGILL: "native code uses instructions that this processor lacks",
+    signal.SIGFPE: "native code crashed in arithmetic",
+    signal.SIGTERM: "somebody ended it",
+}
+
+
+class Child:
+    """A running command in its own session (so its own process group). Made in the thread that outlives it.
+
+    Args:
+        command: what to run.
+        folder: its working folder.
+        environment: all of its environment.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING_LINES)
+        self._tail = b""
+        self._unread = threading.Event()
+        self._ended_at: float | None = None
+        self._readers = [
+            threading.Thread(target=self._read_lines, args=(self._process.stdout,), daemon=True),
+            threading.Thread(target=self._read_tail, args=(self._process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its group's."""
+        return self._process.pid
+
+    def line(self, seconds: float) -> bytes | None:
+        """The next line of its standard output; None when none came within `seconds`."""
+        try:
+            return self._lines.get(timeout=seconds) if seconds > 0 else self._lines.get_nowait()
+        except queue.Empty:
+            return None
+
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def last_words(self) -> str:
+        """The last line of its standard error, at most 300 characters; "" when it said nothing."""
+        lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1][-300:] if lines else ""
+
+    def errors(self) -> str:
+        """The last 4 kB of its standard error, for the log."""
+        return self._tail.decode(errors="replace")
+
+    def drained(self) -> bool:
+        """Whether all its lines have been read, now that it has ended.
+
+        A process that fled into another session may hold the pipe open: after two seconds nobody waits for
+        it.
+        """
+        if self._ended_at is None:
+            self._ended_at = time.monotonic()
+            self._signal(signal.SIGKILL)  # what it started and left behind
+        if time.monotonic() - self._ended_at > _FLED:
+            return True
+        return not any(reader.is_alive() for reader in self._readers) and self._lines.empty()
+
+    def end(self, grace: float) -> None:
+        """End it and its whole group: SIGTERM, and SIGKILL to what is left after `grace` seconds.
+
+        Returns when the child is gone. Lines that were not read are lost.
+        """
+        self._unread.set()
+        if self._process.poll() is None and grace > 0:
+            self._signal(signal.SIGTERM)
+            until = time.monotonic() + grace
+            while self._process.poll() is None and time.monotonic() < until:
+                time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        for reader in self._readers:
+            reader.join(_FLED)
+
+    def crash_reason(self) -> str:
+        """Why it ended, in words, from its exit status."""
+        status = self._process.returncode
+        words = f"; its last words: {said}" if (said := self.last_words()) else ""
+        if status is None:
+            return f"it still runs{words}"
+        if status >= 0:
+            return f"it ended with exit status {status} and without a result{words}"
+        try:
+            number = signal.Signals(-status)
+        except ValueError:
+            return f"it was ended by signal {-status}{words}"
+        return f"it was ended by {number.name}: {_REASONS.get(number, 'nobody expected that')}{words}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The group lives as long as any of its processes does, also when the child itself is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _read_lines(self, pipe: IO[bytes]) -> None:
+        """Cut the output into lines; a line that is too long is left out."""
+        kept, skipping = b"", False
+        while chunk := _read(pipe):
+            *lines, rest = (kept + chunk).split(b"\n")
+            for line in lines:
+                if not skipping and len(line) <= LONGEST_LINE:
+                    self._put(line)
+                skipping = False
+            skipping = skipping or len(rest) > LONGEST_LINE
+            kept = b"" if skipping else rest
+        if kept:
+            self._put(kept)
+
+    def _put(self, line: bytes) -> None:
+        while not self._unread.is_set():
+            with contextlib.suppress(queue.Full):
+                self._lines.put(line, timeout=0.2)
+                return
+
+    def _read_tail(self, pipe: IO[bytes]) -> None:
+        while chunk := _read(pipe):
+            self._tail = (self._tail + chunk)[-_TAIL:]
+
+
+def _read(pipe: IO[bytes]) -> bytes:
+    try:
+        return pipe.read(_READ) or b""
+    except (OSError, ValueError):
+        return b""

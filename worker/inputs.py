@@ -1,0 +1,88 @@
+"""The folder of a job as its child finds it: spec, model, data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from jobs.artifacts import ArtifactStore, input_key
+from jobs.record import Job
+from jobs.settings import Settings
+
+_SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2"}
+# What a child needs to find its libraries and its GPU; everything else of the worker's environment stays
+# here.
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
+# What fetching a data set needs besides: the way to the network.
+_NETWORK = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_ENDPOINT", "HF_TOKEN"),
+)
+
+
+def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore) -> None:
+    """Write `spec.json` and `job.json`, and fetch the model and what else was uploaded.
+
+    Raises:
+        ArtifactNotFoundError, ArtifactsUnavailableError: a file cannot be fetched.
+    """
+    (folder / "out").mkdir()
+    (folder / "tmp").mkdir()
+    (folder / "spec.json").write_text(job.spec.model_dump_json())
+    about = {
+        "job_id": job.id,
+        "model_filename": job.model.filename,
+        "dataset_name": job.dataset.name,
+        "dataset_source": job.dataset.source,
+    }
+    (folder / "job.json").write_text(json.dumps(about))
+    artifacts.fetch_file(input_key(job.id, "model"), folder / f"model.{_SUFFIX[job.model.format]}")
+    if job.dataset.source == "supplied":
+        artifacts.fetch_file(input_key(job.id, "data"), data_file(job, folder))
+    if job.tokenizer is not None:
+        artifacts.fetch_file(input_key(job.id, "tokenizer"), folder / "tokenizer.json")
+
+
+def data_file(job: Job, folder: Path) -> Path:
+    """Where the job's data belong."""
+    return folder / f"data.{job.dataset.format}"
+
+
+def take_dataset(source: Path, job: Job, folder: Path) -> None:
+    """Copy a fetched data set into the folder. Not a link: other jobs use the same file."""
+    shutil.copyfile(source, data_file(job, folder))
+
+
+def child_command(settings: Settings, folder: Path) -> list[str]:
+    """The command that runs a job's folder."""
+    command = settings.child_command or (sys.executable, "-P", "-m", "prune_engine", "run")
+    return [*command, str(folder)]
+
+
+def fetch_command(settings: Settings, name: str) -> list[str]:
+    """The command that fetches a named data set and prints its path."""
+    command = settings.fetch_command or (sys.executable, "-P", "-m", "prune_engine", "fetch")
+    folders = ["--cache-dir", str(settings.cache_dir)]
+    if settings.datasets_dir is not None:
+        folders += ["--datasets-dir", str(settings.datasets_dir)]
+    return [*command, name, *folders]
+
+
+def child_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """All that a child knows of its surroundings: no address, no secret."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    scratch = str(folder / "tmp")
+    environment |= {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    if settings.child_threads is not None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environment[name] = str(settings.child_threads)
+    return environment
+
+
+def fetch_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """`child_environment` and the way to the network."""
+    network = {name: os.environ[name] for name in _NETWORK if name in os.environ}
+    return child_environment(settings, folder) | network

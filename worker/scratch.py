@@ -1,0 +1,75 @@
+"""Scratch folders: one for each worker, below it one for each job, gone when the job is over.
+
+A worker locks its folder for as long as it lives. What a dead worker left is known by its free lock and
+removed by the next one that starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+_LOCK = ".lock"
+
+
+class Scratch:
+    """The folder of one worker below `root`."""
+
+    def __init__(self, root: Path, worker_id: str) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned(root)
+        self._folder = root / worker_id
+        self._folder.mkdir(mode=0o700)
+        self._lock = _try_lock(self._folder)
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """An empty folder, removed with all that is in it when the block ends."""
+        folder = self._folder / name
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+    def close(self) -> None:
+        """Remove the worker's folder."""
+        _remove(self._folder)
+        if self._lock is not None:
+            self._lock.close()
+
+    @staticmethod
+    def _remove_abandoned(root: Path) -> None:
+        for folder in root.iterdir():
+            # A folder without a lock file is just being made.
+            if (folder / _LOCK).exists() and (lock := _try_lock(folder)) is not None:
+                _remove(folder)
+                lock.close()
+
+
+def _try_lock(folder: Path) -> IO[bytes] | None:
+    """An open, locked file; None when another process holds the lock."""
+    lock = (folder / _LOCK).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder even where what ran there took its own rights away."""
+
+    def insist(function: Callable[[str], Any], path: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)  # noqa: PTH101, PTH120
+            os.chmod(path, 0o700)  # noqa: PTH101
+            function(path)
+
+    shutil.rmtree(folder, onerror=insist)

@@ -1,0 +1,90 @@
+"""The one task, and what lives as long as the worker that answers it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery.exceptions import WorkerShutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+
+from jobs.artifacts import ArtifactStore
+from jobs.doorbell import TASK, Doorbell
+from jobs.settings import Settings
+from jobs.store import JobStore
+from prune_engine.errors import PruneError
+from worker.app import app, settings
+from worker.heartbeat import Heartbeat
+from worker.scratch import Scratch
+from worker.supervisor import Supervisor
+
+
+@dataclass
+class _Worker:
+    """What a worker process holds from its start to its end."""
+
+    settings: Settings
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.store = JobStore(self.settings)
+        self.doorbell = Doorbell(self.settings)
+        self.scratch = Scratch(self.settings.scratch, worker_id)
+        self.supervisor = Supervisor(
+            self.settings, self.store, ArtifactStore(self.settings), self.scratch, worker_id, self.stop
+        )
+        self.heartbeat = Heartbeat(
+            self.settings, self.store, self.doorbell, worker_id, lambda: self.supervisor.busy
+        )
+
+    def close(self) -> None:
+        """Say goodbye and leave nothing behind."""
+        self.heartbeat.stop()
+        self.scratch.close()
+        self.doorbell.close()
+        self.store.close()
+
+
+log = logging.getLogger(__name__)
+_here: list[_Worker] = []
+
+
+def run_job(job_id: str) -> None:
+    """Run a queued job to its end."""
+    _here[0].supervisor.run(job_id)
+
+
+app.task(name=TASK, ignore_result=True)(run_job)
+
+
+def _begin(**_: Any) -> None:
+    if _here:
+        return  # ready again, after a lost connection
+    try:
+        worker = _Worker(settings)
+        worker.heartbeat.start()
+    except (PruneError, OSError) as error:
+        log.exception("the worker cannot work")
+        raise WorkerShutdown(str(error)) from error
+    _here.append(worker)
+
+
+def _stop(**_: Any) -> None:
+    for worker in _here:
+        worker.stop.set()
+
+
+def _end(**_: Any) -> None:
+    while _here:
+        _here.pop().close()
+
+
+worker_ready.connect(_begin)
+worker_shutting_down.connect(_stop)
+worker_shutdown.connect(_end)
