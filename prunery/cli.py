@@ -1,0 +1,73 @@
+"""The command `prunery`. What a subcommand needs is imported when it runs: `prunery --help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="prunery",
+    help="Pruning as a service: a trained model and a target density in, a pruned ONNX and a report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"prunery {version('prunery')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pruning as a service."""
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of everything that is kept.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Jobs that run at the same time.")] = None,
+) -> None:
+    """Run the API, the workers and a private job store on this machine; Ctrl-C ends all of it.
+
+    Each option is also a setting: PRUNERY_HOST, PRUNERY_PORT, PRUNERY_DATA_DIR, PRUNERY_WORKERS, in the
+    environment or in `.env`. With REDIS_URL set, that server is used instead of a private one.
+    """
+    from pydantic import ValidationError
+
+    from jobs.errors import ConfigurationError
+    from jobs.settings import Settings
+    from prunery.up import up as run
+
+    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        status = run(settings, typer.echo)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            where = ".".join(str(part) for part in item["loc"])
+            typer.echo(
+                f"error: {where}: {item['msg']} (got {item['input']!r}) [configuration_invalid]", err=True
+            )
+        raise typer.Exit(2) from None
+    except ConfigurationError as error:
+        typer.echo(f"error: {error.message} [{error.code}]", err=True)
+        raise typer.Exit(error.exit_status) from None
+    raise typer.Exit(status)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
