@@ -26,15 +26,15 @@ class CatalogueEntry(BaseModel):
     """A named data set.
 
     `source` is "built in", "local folder" or "Hugging Face: owner/name"; `available`: no network is needed.
-    `kind`, `task`, `classes` and `rows` (training and test together) are None where only the file knows.
+    `rows` are training and test together. `classes` is None without classes, or where only the labels know.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     title: str
-    kind: Literal["image", "table", "text", "tensors"] | None = None
-    task: Literal["classification", "regression"] | None = None
+    kind: Literal["image", "table", "text", "tensors"]
+    task: Literal["classification", "regression", "distillation"]
     classes: int | None = None
     rows: int | None = None
     licence: str = "not stated"
@@ -123,8 +123,9 @@ def entries(datasets_dir: Path | None, cache_dir: Path | None = None) -> list[Ca
         listed.append(entry)
     known = {entry.name for entry in _KNOWN}
     for name in _names_in(datasets_dir):
-        if name not in known:
-            listed.append(CatalogueEntry(name=name, title=f"{name}.npz", source=LOCAL, available=True))
+        entry = None if name in known or datasets_dir is None else _peek(name, datasets_dir)
+        if entry is not None:
+            listed.append(entry)
     return listed
 
 
@@ -202,6 +203,40 @@ def _local(name: str, folder: Path | None) -> Path | None:
         return None
     path = folder / f"{name}.npz"
     return path if path.is_file() else None
+
+
+def _peek(name: str, folder: Path) -> CatalogueEntry | None:
+    """What the headers of a local file tell; None where it is no readable .npz file."""
+    from prune_engine.data.npz import read_headers
+    from prune_engine.data.raw import LABEL_NAMES, kind_of_shape
+    from prune_engine.errors import DataError
+
+    try:
+        headers = read_headers(folder / f"{name}.npz")
+    except DataError:
+        return None
+    plain = {key.removesuffix("_train"): header for key, header in headers.items()}
+    label = next((plain[key] for key in LABEL_NAMES if key in plain), None)
+    inputs = [plain[key] for key in ("x", *plain) if key in plain and key not in LABEL_NAMES]
+    if not inputs:
+        return None
+    shape, dtype = inputs[0]
+    rows = [
+        header[0][0] for key, header in headers.items() if key in ("x", "x_train", "x_test") and header[0]
+    ]
+    task: Literal["classification", "regression", "distillation"] = "distillation"
+    if label is not None:
+        whole = label[1].kind in "biuU" and len(label[0]) == 1
+        task = "classification" if whole else "regression"
+    return CatalogueEntry(
+        name=name,
+        title=f"{name}.npz",
+        kind=kind_of_shape(shape, dtype),
+        task=task,
+        rows=sum(rows) or None,
+        source=LOCAL,
+        available=True,
+    )
 
 
 def _names_in(folder: Path | None) -> list[str]:

@@ -15,11 +15,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from prune_engine.data.limits import MAX_MEMBERS, check_unpacked
+from prune_engine.data.limits import check_unpacked
 from prune_engine.data.raw import Array
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError
 
 _MAX_HEADER = 10_000
+_MAX_ARRAYS = 1_000
 _MAX_AXES = 8
 
 
@@ -43,6 +44,23 @@ def read_npz(path: Path) -> dict[str, Array]:
                     name = info.filename.removesuffix(".npy")
                     arrays[name] = read_array(stream, info.file_size, name)
             return arrays
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"the .npz file is damaged: {error}; save it again with numpy.savez") from None
+
+
+def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """(shape, dtype) of every array of an .npz file, without its contents; errors as `read_npz`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            _check_members(members)
+            headers = {}
+            for info in members:
+                with archive.open(info) as stream:
+                    name = info.filename.removesuffix(".npy")
+                    shape, _, dtype, _ = _read_header(stream, name)
+                    headers[name] = shape, dtype
+            return headers
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"the .npz file is damaged: {error}; save it again with numpy.savez") from None
 
@@ -83,8 +101,8 @@ def read_array(stream: IO[bytes], size: int, name: str) -> Array:
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise DataUnsafeError(f"the .npz file has {len(members)} members; at most {MAX_MEMBERS} are read")
+    if len(members) > _MAX_ARRAYS:
+        raise DataUnsafeError(f"the .npz file has {len(members)} members; at most {_MAX_ARRAYS} are read")
     for info in members:
         if not info.filename.endswith(".npy"):
             raise DataFormatError(f"'{info.filename}' in the .npz file is no array (.npy)")

@@ -154,11 +154,18 @@ def kind_of(inputs: Mapping[str, Array]) -> Kind:
     if len(inputs) > 1:
         return "tensors"
     array = next(iter(inputs.values()))
-    if array.ndim == 4 and (array.shape[-1] in (1, 3, 4) or array.shape[1] in (1, 3, 4)):
+    return kind_of_shape(array.shape, array.dtype)
+
+
+def kind_of_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Kind:
+    """What one array with this shape (rows on the first axis) and dtype looks like."""
+    if dtype.kind == "U":
+        return "text"
+    if len(shape) == 4 and (shape[-1] in (1, 3, 4) or shape[1] in (1, 3, 4)):
         return "image"
-    if array.dtype == np.uint8 and array.ndim in (3, 4):
+    if dtype == np.uint8 and len(shape) in (3, 4):
         return "image"
-    return "table" if array.ndim <= 2 else "tensors"
+    return "table" if len(shape) <= 2 else "tensors"
 
 
 def _take_columns(arrays: dict[str, Array]) -> tuple[tuple[str, ...] | None, dict[str, Array]]:
