@@ -42,8 +42,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
-    for part in (jobs, events, files, datasets, operation):
-        app.include_router(part.router)
+    routers = [part.router for part in (jobs, events, files, datasets, operation)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     schema.install(app)
     return app
 

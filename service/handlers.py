@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from prune_engine.errors import PruneError
 from service.errors import (
@@ -61,13 +61,10 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 def _allowed(request: Request) -> str:
-    """The methods of every route with this path; the router knows only those of the first."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return ", ".join(sorted(methods))
+    """The methods of every route with this path; the router names only those of the first."""
+    routes: list[APIRoute] = request.app.state.routes
+    methods = [route.methods for route in routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted(set().union(*methods)))
 
 
 def _parameter_error(complaints: Sequence[Any]) -> ParameterInvalidError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +14,14 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
+from service import logs
 from service.server import Server, create_server
 from tests.service.samples import small_onnx
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> None:
+    logs.configure(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
