@@ -24,7 +24,7 @@ from jobs.settings import Settings
 from prunery.parts import Part, start_part
 from prunery.valkey import start_server
 
-_API_PATIENCE = 6.0
+_API_PATIENCE = 12.0
 _WORKER_PATIENCE = 10.0  # beside the child's own grace
 _READY_WITHIN = 120.0
 _LOADING_WITHIN = 600.0  # a large append-only file takes its time
@@ -119,10 +119,7 @@ class _Tree:
 
     def _start_api(self, listener: socket.socket) -> Part:
         fd = listener.fileno()
-        command = [
-            *(sys.executable, "-m", "uvicorn", "service.app:app", "--fd", str(fd), "--no-access-log"),
-            *("--log-level", "info", "--timeout-graceful-shutdown", "3"),
-        ]
+        command = [sys.executable, "-m", "prunery.api", str(fd)]
         environment = self._settings.environment()
         return start_part("the API", command, environment, self.logs / "api.log", _API_PATIENCE, (fd,))
 

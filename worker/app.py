@@ -11,7 +11,7 @@ that it lives.
 from __future__ import annotations
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from jobs.doorbell import celery_options
 from jobs.settings import Settings
@@ -20,7 +20,8 @@ settings = Settings()
 app = Celery("prunery", include=["worker.tasks"])
 app.conf.update(
     celery_options(settings),
-    task_queues=[Queue(name) for name in settings.queues],  # type: ignore[no-untyped-call]
+    # Each with its own exchange and key: on the default ones every queue would get every message.
+    task_queues=[Queue(name, Exchange(name), routing_key=name) for name in settings.queues],  # type: ignore[no-untyped-call]
     worker_pool="solo",
     worker_concurrency=1,
     broker_connection_max_retries=None,

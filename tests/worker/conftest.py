@@ -11,6 +11,7 @@ from jobs.artifacts import ArtifactStore, input_key
 from jobs.record import Job
 from jobs.settings import Settings
 from jobs.store import JobStore
+from prune_engine.spec import PruneSpec
 from tests.stores import a_job
 from tests.worker.children import write_child, write_fetcher
 from worker.scratch import Scratch
@@ -32,8 +33,8 @@ class Bench:
         self.settings = settings.model_copy(update={"fetch_command": fetcher, "cancel_grace_seconds": 1.0})
         self.artifacts = ArtifactStore(self.settings)
 
-    def submit(self) -> Job:
-        job = a_job()
+    def submit(self, spec: PruneSpec | None = None) -> Job:
+        job = a_job(spec=spec or PruneSpec(density=0.1))
         model = self.folder / "model"
         model.write_bytes(MODEL)
         self.artifacts.put_file(input_key(job.id, "model"), model)
