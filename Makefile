@@ -42,7 +42,7 @@ bench: setup-dev     ## the quick figures, written to benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
 docs: setup-dev      ## build the documentation, every link checked
-	@$(BIN)/mkdocs build --strict --quiet --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 	@echo "docs: site/index.html"
 
 clean:
