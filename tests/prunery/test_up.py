@@ -1,0 +1,264 @@
+"""`prunery up` as its user runs it: real processes, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.artifacts import ArtifactStore, input_key
+from jobs.record import Job, Status
+from jobs.settings import Settings
+from jobs.store import JobStore
+from prunery.valkey import start_server
+from tests.stores import a_job
+from tests.worker.children import write_child, write_fetcher
+
+Up = Callable[..., "Running"]
+
+
+class Running:
+    """A started `prunery up`."""
+
+    def __init__(self, data_dir: Path, environment: dict[str, str], *options: str) -> None:
+        self.data_dir = data_dir
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PRUNERY") and k != "REDIS_URL"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "prunery", "up", "--data-dir", str(data_dir), *options],
+            env=clean | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines.extend(self.process.stdout)
+
+    @property
+    def said(self) -> str:
+        return "".join(self._lines)
+
+    def ready(self, seconds: float = 30.0) -> str:
+        """The address."""
+        until = time.monotonic() + seconds
+        while not (found := re.search(r"ready at (http://\S+)", self.said)):
+            assert self.process.poll() is None, self.said + self.logs()
+            assert time.monotonic() < until, self.said + self.logs()
+            time.sleep(0.02)
+        return found[1]
+
+    def ended(self, seconds: float = 20.0) -> int:
+        status = self.process.wait(seconds)
+        self._reader.join(5)
+        return status
+
+    def tree(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def part(self, words: str) -> psutil.Process:
+        [found] = [p for p in self.tree() if words in " ".join(p.cmdline())]
+        return found
+
+    def settings(self) -> Settings:
+        url = f"unix://{self.data_dir}/valkey/valkey.sock"
+        return Settings(_env_file=None, redis_url=url, data_dir=self.data_dir)
+
+    def logs(self) -> str:
+        return "\n".join(p.read_text()[-2000:] for p in self.data_dir.glob("logs/*.log"))
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder with a short path, so that the private server gets a Unix socket."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="up-") as folder:
+        yield Path(folder) / "data"
+
+
+@pytest.fixture
+def up(data_dir: Path) -> Iterator[Up]:
+    started: list[Running] = []
+
+    def start(*options: str, **environment: str) -> Running:
+        running = Running(data_dir, environment, *(options or ("--port", "0")))
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*running.tree(), psutil.Process(running.process.pid)]:
+                process.kill()
+        running.process.wait()
+
+
+def submit(running: Running) -> Job:
+    settings = running.settings()
+    job = a_job()
+    model = running.data_dir / "model"
+    model.write_bytes(b"model")
+    ArtifactStore(settings).put_file(input_key(job.id, "model"), model)
+    store = JobStore(settings)
+    store.create(job)
+    store.close()
+    return job
+
+
+def wait_for(running: Running, job: Job, *statuses: Status, seconds: float = 20.0) -> Job:
+    store = JobStore(running.settings())
+    until = time.monotonic() + seconds
+    while (now := store.get(job.id)).status not in statuses:
+        assert time.monotonic() < until, f"{now.status}\n{running.logs()}"
+        time.sleep(0.05)
+    store.close()
+    return now
+
+
+def with_child(folder: Path, name: str) -> dict[str, str]:
+    (folder / "digits.npz").write_text("data")
+    fetcher = write_fetcher(folder, f"print(json.dumps({{'path': {str(folder / 'digits.npz')!r}}}))")
+    settings = Settings(
+        _env_file=None,
+        child_command=write_child(folder, name),
+        fetch_command=fetcher,
+        heartbeat_seconds=0.3,
+        cancel_grace_seconds=1.0,
+    )
+    return settings.environment()
+
+
+def all_gone(processes: list[psutil.Process], seconds: float) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_comes_up_answers_and_ends_without_a_trace(
+    up: Up, tmp_path: Path, data_dir: Path, number: int
+) -> None:
+    running = up("--port", "0", "--workers", "2", **with_child(tmp_path, "ignores_sigterm"))
+    address = running.ready()
+    with urllib.request.urlopen(f"{address}/readyz") as answer:
+        assert answer.status == 200
+    job = submit(running)
+    wait_for(running, job, Status.RUNNING)
+    tree = running.tree()
+    assert len(tree) >= 5  # the store, the API, two workers, a child
+    running.process.send_signal(number)
+    assert running.ended() == 0
+    assert all_gone(tree, 1)
+    assert "Prunery stops" in running.said
+    assert list((data_dir / "scratch").iterdir()) == []
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{address}/healthz")
+
+
+def test_killing_it_leaves_no_process(up: Up, tmp_path: Path) -> None:
+    running = up(**with_child(tmp_path, "hangs"))
+    running.ready()
+    wait_for(running, submit(running), Status.RUNNING)
+    tree = running.tree()
+    running.process.kill()
+    assert all_gone(tree, 5)
+
+
+def test_after_a_kill_queued_jobs_run_and_running_ones_are_reported_lost(up: Up, tmp_path: Path) -> None:
+    first = up(**with_child(tmp_path, "hangs"))
+    first.ready()
+    lost, queued = submit(first), submit(first)
+    wait_for(first, lost, Status.RUNNING)
+    tree = first.tree()
+    first.process.kill()
+    assert all_gone(tree, 5)
+    second = up(**with_child(tmp_path, "good"))
+    second.ready()
+    error = wait_for(second, lost, Status.FAILED, seconds=2).error
+    assert error is not None
+    assert error.code == "worker_lost"
+    wait_for(second, queued, Status.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("-m worker", "worker 1"), ("prunery.api", "the API"), ("valkey", "the job store")]
+)
+def test_the_death_of_a_part_ends_the_whole_and_is_said(up: Up, words: str, name: str) -> None:
+    running = up()
+    running.ready()
+    tree = running.tree()
+    running.part(words).kill()
+    assert running.ended() == 1
+    assert f"error: {name} ended (SIGKILL)" in running.said
+    assert all_gone(tree, 1)
+
+
+def test_a_second_one_on_the_same_folder_is_refused(up: Up, data_dir: Path) -> None:
+    first = up("--port", "0", "--workers", "0")
+    first.ready()
+    second = up()
+    assert second.ended() == 2
+    assert f"(process {first.process.pid}) uses the data folder {data_dir}" in second.said
+    assert first.process.poll() is None
+
+
+def test_a_taken_port_is_said_before_anything_starts(up: Up, data_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        running = up("--port", str(port))
+        assert running.ended() == 2
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in running.said
+    assert "--port" in running.said
+    assert not (data_dir / "valkey").exists()
+
+
+def test_settings_that_make_no_sense_are_refused_by_name(up: Up) -> None:
+    running = up("--workers", "-1")
+    assert running.ended() == 2
+    assert "error: workers:" in running.said
+    assert "Traceback" not in running.said
+
+
+def test_with_redis_url_no_server_is_started(up: Up, tmp_path: Path) -> None:
+    server = start_server(tmp_path / "own")
+    server.wait(10)
+    running = up("--port", "0", REDIS_URL=server.url)
+    running.ready()
+    assert not any("valkey" in " ".join(p.cmdline()) for p in running.tree())
+    assert not (running.data_dir / "valkey").exists()
+    running.process.terminate()
+    assert running.ended() == 0
+    assert server.answers()
+    server.stop()
+
+
+def test_a_long_path_of_the_data_folder_is_no_obstacle(tmp_path: Path) -> None:
+    server = start_server(tmp_path / ("long" * 30))
+    server.wait(10)
+    assert server.url.startswith("redis://127.0.0.1:")
+    server.stop()
+
+
+def test_it_is_ready_within_three_seconds(up: Up) -> None:
+    """On an idle machine; a busy one (the test runs beside others) gets the measured load's share more."""
+    began = time.monotonic()
+    up().ready()
+    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert time.monotonic() - began < 3.0 * share
