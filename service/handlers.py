@@ -63,8 +63,8 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 def _allowed(request: Request) -> str:
     """The methods of every route with this path; the router names only those of the first."""
     routes: list[APIRoute] = request.app.state.routes
-    methods = [route.methods for route in routes if route.path_regex.match(request.url.path)]
-    return ", ".join(sorted(set().union(*methods)))
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 def _parameter_error(complaints: Sequence[Any]) -> ParameterInvalidError:

@@ -98,10 +98,10 @@ class DatasetView(_View):
 
     name: str
     title: str
-    kind: str
-    task: str
+    kind: str | None = Field(description="image, table, text or tensors; null where only the file knows.")
+    task: str | None = Field(description="classification or regression; null where only the file knows.")
     classes: int | None
-    rows: int | None
+    rows: int | None = Field(description="Training and test rows together.")
     licence: str
     source: str
     available: bool = Field(description="Whether it is here; otherwise a worker fetches it first.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from service.errors import InternalError
 from service.openapi.form import spec_components
@@ -55,10 +56,24 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     failure = problem_of(InternalError("the service failed; its log has the reason"), "req_8d3f6c1e5a7b9024")
+    _restore_examples(document, app.state.routes)
     for operations in document["paths"].values():
         for operation in operations.values():
             _complete(operation["responses"], failure)
     return document
+
+
+def _restore_examples(document: dict[str, Any], routes: list[APIRoute]) -> None:
+    """Put the examples in again as they were written: FastAPI drops every null of them."""
+    for route in routes:
+        if not route.include_in_schema:
+            continue
+        operations = document["paths"][route.path_format]
+        for method in route.methods or ():
+            for status, answer in route.responses.items():
+                for kind, content in answer.get("content", {}).items():
+                    there = operations[method.lower()]["responses"][str(status)]["content"][kind]
+                    there.update({name: content[name] for name in ("example", "examples") if name in content})
 
 
 def _complete(responses: dict[str, Any], failure: Problem) -> None:

@@ -25,10 +25,11 @@ PAGE: Final = "report.html"
 _HTML: Final = "text/html"
 _ENDINGS: Final = re.compile(r"(\.torchscript)?\.(onnx|pt|pth|ts|zip)$", re.IGNORECASE)
 
+_TYPES: Final = ("application/octet-stream", "application/json", _HTML, "image/svg+xml")
 _RANGE = header("Where in the file the bytes are.", "bytes 0-99/1094681")
 _SHARED: Final[Responses] = {
     206: {
-        **file_answer("The range that was asked for.", "application/octet-stream"),
+        **file_answer("The range that was asked for.", *_TYPES),
         "headers": {"Content-Range": _RANGE},
     },
     304: {"description": "The file is the one that `If-None-Match` names."},
@@ -92,7 +93,7 @@ async def get_report(
     operation_id="getArtifact",
     summary="Download a file of the job",
     response_class=Response,
-    responses={200: file_answer("The file.", "application/octet-stream"), **_SHARED},
+    responses={200: file_answer("The file.", *_TYPES), **_SHARED},
 )
 async def get_artifact(
     job_id: JobId, name: Annotated[str, _NAME], request: Request, rooms: InRooms

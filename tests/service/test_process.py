@@ -23,8 +23,8 @@ MB = 1024 * 1024
 
 def test_importing_the_application_is_quick_and_brings_nothing_heavy() -> None:
     program = (
-        "import time, sys; began = time.perf_counter(); import service.app; "
-        "seconds = time.perf_counter() - began; "
+        "import time, sys; began = time.process_time(); import service.app; "
+        "seconds = time.process_time() - began; "
         "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'matplotlib', 'celery', 'sklearn'}; "
         "print(seconds, *(heavy & set(sys.modules)))"
     )
