@@ -123,9 +123,9 @@ def entries(datasets_dir: Path | None, cache_dir: Path | None = None) -> list[Ca
         listed.append(entry)
     known = {entry.name for entry in _KNOWN}
     for name in _names_in(datasets_dir):
-        entry = None if name in known or datasets_dir is None else _peek(name, datasets_dir)
-        if entry is not None:
-            listed.append(entry)
+        found = None if name in known or datasets_dir is None else _peek(name, datasets_dir)
+        if found is not None:
+            listed.append(found)
     return listed
 
 

@@ -90,6 +90,7 @@ def arrangements(row: Sequence[int], wanted: Sequence[Dim] | None) -> list[Arran
     """
     if wanted is None:
         return [Arrangement("plain", "as_is", None, tuple(row))]
+    wanted = [None if dim in (0, -1) else dim for dim in wanted]
     found: list[Arrangement] = []
     effects: list[Tensor] = []
     probe = torch.arange(math.prod(row), dtype=torch.float64).reshape(1, *row)
@@ -105,9 +106,9 @@ def arrangements(row: Sequence[int], wanted: Sequence[Dim] | None) -> list[Arran
 
 
 def fits(shape: Sequence[int], wanted: Sequence[Dim]) -> bool:
-    """Whether every dimension is equal where the model names a number."""
+    """Whether every dimension is equal where the model names a number (0 and -1 mean any, in old files)."""
     return len(shape) == len(wanted) and all(
-        not isinstance(want, int) or want == have for have, want in zip(shape, wanted, strict=True)
+        not isinstance(want, int) or want in (have, 0, -1) for have, want in zip(shape, wanted, strict=True)
     )
 
 

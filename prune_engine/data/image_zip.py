@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from prune_engine.data.limits import MAX_IMAGE_BYTES, MAX_MEMBERS, MAX_PIXELS, check_unpacked
+from prune_engine.data.limits import ARCHIVE_ERRORS, MAX_IMAGE_BYTES, MAX_MEMBERS, MAX_PIXELS, check_unpacked
 from prune_engine.data.raw import Array, RawData, Source, Split
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError
 
@@ -58,7 +58,7 @@ def read_image_zip(path: Path, name: str, source: Source) -> RawData:
                 which: Split({"x": _decode(archive, members, layout)}, _labels(members, classes))
                 for which, members in splits.items()
             }
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"the .zip file is damaged: {error}; pack it again") from None
     if classes is None:
         warnings.append(
@@ -77,7 +77,8 @@ def check_path(info: zipfile.ZipInfo) -> PurePosixPath:
     """
     name = info.filename
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in path.parts[0]:
+    drive = ":" in "".join(path.parts[:1])
+    if path.is_absolute() or drive or not path.parts or ".." in path.parts or "\\" in name or "\0" in name:
         raise DataUnsafeError(
             f"the .zip file has the member {name[:200]!r}, whose path leaves its folder; pack only "
             "relative paths"
@@ -97,8 +98,6 @@ def _images(infos: list[zipfile.ZipInfo], warnings: list[str]) -> list[_Member]:
         raise DataUnsafeError(f"the .zip file has {len(infos)} members; at most {MAX_MEMBERS} are read")
     members, others = [], []
     for info in infos:
-        if not info.filename:
-            raise DataUnsafeError("the .zip file has a member without a name")
         path = check_path(info)
         if info.is_dir() or any(part.lower() in _LITTER or part.startswith(".") for part in path.parts):
             continue

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import zipfile
+import zlib
+
 import psutil
 
 from prune_engine.errors import DataUnsafeError
+
+ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises on damaged archives."""
 
 MAX_UNPACKED_BYTES = 16 << 30
 MAX_MEMBERS = 1_000_000

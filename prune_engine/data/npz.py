@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from prune_engine.data.limits import check_unpacked
+from prune_engine.data.limits import ARCHIVE_ERRORS, check_unpacked
 from prune_engine.data.raw import Array
-from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError
+from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError, PruneError
 
 _MAX_HEADER = 10_000
 _MAX_ARRAYS = 1_000
@@ -44,7 +44,7 @@ def read_npz(path: Path) -> dict[str, Array]:
                     name = info.filename.removesuffix(".npy")
                     arrays[name] = read_array(stream, info.file_size, name)
             return arrays
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"the .npz file is damaged: {error}; save it again with numpy.savez") from None
 
 
@@ -61,7 +61,7 @@ def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
                     shape, _, dtype, _ = _read_header(stream, name)
                     headers[name] = shape, dtype
             return headers
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"the .npz file is damaged: {error}; save it again with numpy.savez") from None
 
 
@@ -124,7 +124,9 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, n
             shape, fortran, dtype = npy.read_array_header_2_0(counted, max_header_size=_MAX_HEADER)
         else:
             raise DataFormatError(f"array '{name}' is of .npy version {version}; versions 1 and 2 are read")
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+    except PruneError:
+        raise
+    except Exception as error:  # noqa: BLE001  numpy's parser lets errors of tokenize and ast through
         raise DataFormatError(f"array '{name}' has no readable .npy header: {str(error)[:200]}") from None
     if any(type(extent) is not int or extent < 0 for extent in shape):
         raise DataFormatError(f"array '{name}' has the impossible shape {shape}")

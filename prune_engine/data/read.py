@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from prune_engine.data.limits import ARCHIVE_ERRORS
 from prune_engine.data.raw import RawData, Source, raw_from_arrays
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError
 from prune_engine.spec import PruneSpec
@@ -75,7 +76,7 @@ def _read_zip(path: Path, spec: PruneSpec, name: str, source: Source, tokenizer:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"the data file is a damaged .zip or .npz: {error}; it may be cut off") from None
     if not names:
         raise DataEmptyError(f"the archive is empty; send {KINDS}")
