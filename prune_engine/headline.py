@@ -57,10 +57,11 @@ def comparison(report: Report) -> list[Line]:
 def sentences(report: Report) -> list[str]:
     """The outcome in two or three plain sentences, above all figures."""
     kept, quality = report.density, report.quality
-    exact = "exactly the density asked for" if _is_exact(report) else f"asked for: {density(kept.requested)}"
+    asked = density(kept.requested)
+    exact = f"density {asked} as asked, to the weight" if _is_exact(report) else f"asked for: {asked}"
     unit = quality.metric.unit
     said = [
-        f"{count(kept.kept)} of {count(kept.prunable)} prunable weights are left, {exact}.",
+        f"{count(kept.kept)} of {count(kept.prunable)} prunable weights are left: {exact}.",
         f"{METRIC_NAMES[quality.metric.name].capitalize()}: {measured(quality.dense.value, unit)} before, "
         f"{measured(quality.pruned.value, unit)} after ({metric_change(report)}), "
         f"on {count(quality.pruned.rows)} held-out rows.",

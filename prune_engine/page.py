@@ -6,12 +6,13 @@ import json
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from prune_engine import typography
+from prune_engine.events import Stage
 from prune_engine.figures import PICTURES
 from prune_engine.figures.canvas import themed
 from prune_engine.headline import METRIC_NAMES, comparison, sentences
@@ -41,7 +42,7 @@ def render_html(report: Report) -> str:
             figures=figures,
             settings=_flat(report.settings),
             spec=_flat(report.spec.model_dump(exclude_defaults=True)),
-            stages=[(name, seconds) for name, seconds in report.durations.items() if name != "total"],
+            stages=_in_order(report.durations),
         )
     )
 
@@ -91,6 +92,13 @@ def _created(stamp: str) -> str:
     except ValueError:
         return stamp
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def _in_order(durations: dict[str, float]) -> list[tuple[str, float]]:
+    """The stages in the order in which a run goes through them, then whatever else was timed."""
+    order = list(get_args(Stage))
+    stages = [item for item in durations.items() if item[0] != "total"]
+    return sorted(stages, key=lambda item: order.index(item[0]) if item[0] in order else len(order))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -89,9 +89,9 @@ def milliseconds(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time a person waits: `0.31 s`, `4.2 s`, `3 min 12 s`, `1 h 02 min`."""
-    if seconds < 1:
-        return f"{seconds:.2f}{THIN}s"
+    """A time a person waits: `310 ms`, `4.2 s`, `3 min 12 s`, `1 h 02 min`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}{THIN}ms"
     if seconds < 59.95:
         return f"{seconds:.1f}{THIN}s"
     minutes, rest = divmod(round(seconds), 60)

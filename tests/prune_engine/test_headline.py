@@ -5,14 +5,16 @@ from tests.prune_engine.sample_report import sample_report
 
 def test_the_first_sentences_say_what_was_reached_and_what_it_cost() -> None:
     said = " ".join(sentences(sample_report()))
-    assert f"26{THIN}834 of 268{THIN}336 prunable weights are left, exactly the density asked for." in said
+    assert (
+        f"26{THIN}834 of 268{THIN}336 prunable weights are left: density 0.1 as asked, to the weight." in said
+    )
     assert f"91.25{THIN}% before, 90.61{THIN}% after (−0.64 points), on 10{THIN}000 held-out rows" in said
 
 
 def test_a_density_that_was_missed_is_not_called_exact() -> None:
     report = sample_report()
     missed = report.model_copy(update={"density": report.density.model_copy(update={"kept": 26_900})})
-    assert "exactly" not in sentences(missed)[0]
+    assert "to the weight" not in sentences(missed)[0]
     assert "asked for: 0.1" in sentences(missed)[0]
 
 

@@ -117,6 +117,15 @@ def test_everything_in_the_report_is_on_the_page() -> None:
     assert [item for item in expected if item not in text] == []
 
 
+def test_stages_stand_in_the_order_of_a_run() -> None:
+    report = sample_report()
+    shuffled = {name: report.durations[name] for name in sorted(report.durations)}
+    html = render_html(report.model_copy(update={"durations": shuffled}))
+    stages = ["preparing", "baseline", "pruning", "finetuning", "exporting", "verifying", "all together"]
+    places = [html.index(f"<dt>{stage}</dt>") for stage in stages]
+    assert places == sorted(places)
+
+
 def test_a_failed_check_is_seen() -> None:
     report = sample_report()
     failed = report.checks[0].model_copy(update={"passed": False})

@@ -58,7 +58,7 @@ def test_sizes_are_in_si_units(number: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.312, f"0.31{THIN}s"),
+        (0.312, f"312{THIN}ms"),
         (59.96, f"1{THIN}min 00{THIN}s"),
         (192, f"3{THIN}min 12{THIN}s"),
         (3725, f"1{THIN}h 02{THIN}min"),
