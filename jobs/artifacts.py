@@ -73,7 +73,8 @@ class ArtifactStore:
                 writer = obstore.open_writer_async(
                     self._store, key, buffer_size=_PART, max_concurrency=_PARTS_IN_FLIGHT
                 )
-            async with writer:
+            async with contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(writer)
                 async for chunk in chunks:
                     size += len(chunk)
                     if limit is not None and size > limit:
@@ -81,6 +82,8 @@ class ArtifactStore:
                     digest.update(chunk)
                     with _failures(key):
                         await writer.write(chunk)
+                with _failures(key):
+                    await stack.aclose()  # the file is there, whole, from here on
         except BaseException:
             self._tidy(key)
             raise

@@ -94,7 +94,7 @@ class Relay:
 
     def _keep(self, event: StoreEvent) -> None:
         self._pending.append(event)
-        if event["type"] == "progress":
+        if event["type"] == "progress" or self._free == 0:
             self._last_sent = self._clock()
         if len(self._pending) > _PENDING:
             # A long outage: every second progress goes.

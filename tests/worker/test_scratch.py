@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.scratch import Scratch
+
+
+def test_a_folder_is_gone_when_its_job_is_over_even_after_a_failure(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, "worker-1")
+
+    def fail() -> None:
+        with scratch.folder("job_1") as folder:
+            locked = folder / "locked"
+            locked.mkdir()
+            (locked / "file").write_text("x")
+            locked.chmod(0o000)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not (tmp_path / "worker-1" / "job_1").exists()
+
+
+def test_a_worker_leaves_nothing(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, "worker-1")
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_living_worker_uses_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
+    living = Scratch(tmp_path, "living")
+    code = (
+        "import os, sys; from pathlib import Path; from worker.scratch import Scratch\n"
+        "s = Scratch(Path(sys.argv[1]), 'dead')\n"
+        "with s.folder('job_1') as f: (f / 'model').write_text('x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / "dead" / "job_1" / "model").exists()
+    with living.folder("job_2") as folder:
+        Scratch(tmp_path, "new")
+        assert folder.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["living", "new"]
