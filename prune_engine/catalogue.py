@@ -147,6 +147,17 @@ def check_name(name: str, datasets_dir: Path | None) -> None:
     )
 
 
+def find(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path | None:
+    """The path of a data set that is on this machine already: in the local folder, else in the cache.
+
+    Raises:
+        UnknownDatasetError: no such name.
+    """
+    check_name(name, datasets_dir)
+    found = (_local(file_stem(name), folder) for folder in (datasets_dir, cache_dir))
+    return next((path for path in found if path is not None), None)
+
+
 def fetch(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path:
     """The path of a data set's `.npz` file (x_train, y_train and, where there is one, a test split).
 
@@ -160,11 +171,8 @@ def fetch(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path:
         DatasetUnavailableError: it cannot be fetched here; says which file to put where.
         DataError: the hub's data cannot be turned into rows.
     """
-    check_name(name, datasets_dir)
-    for folder in (datasets_dir, cache_dir):
-        found = _local(file_stem(name), folder)
-        if found is not None:
-            return found
+    if (found := find(name, datasets_dir=datasets_dir, cache_dir=cache_dir)) is not None:
+        return found
     cache_dir.mkdir(parents=True, exist_ok=True)
     target = cache_dir / f"{file_stem(name)}.npz"
     entry = next((entry for entry in _KNOWN if entry.name == name), None)

@@ -27,6 +27,7 @@ from jobs.errors import (
 from jobs.record import Job, JobError, JobResult, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
+from prune_engine import catalogue
 from prune_engine.errors import DatasetUnavailableError, PruneError
 from prune_engine.events import DoneEvent, ErrorEvent, StageEvent, parse_event
 from worker import inputs
@@ -136,8 +137,14 @@ class Supervisor:
         return partial(self._store.fail, job.id, error, events=relay.rest(*events), attempt=job.attempt)
 
     def _fetch_dataset(self, job: Job, folder: Path, relay: Relay) -> None:
-        """Have a process of its own get the named data set, and copy it into the folder."""
+        """Copy the named data set into the folder; a process of its own gets it where it is not here yet."""
         name = job.dataset.name
+        here = catalogue.find(
+            name, datasets_dir=self._settings.datasets_dir, cache_dir=self._settings.cache_dir
+        )
+        if here is not None:
+            inputs.take_dataset(here, job, folder)
+            return
         relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
         found: dict[str, Any] = {}
 

@@ -205,6 +205,16 @@ def test_a_run_whose_job_was_ended_elsewhere_gives_up(bench: Bench, eventually: 
     assert bench.scratch_left() == []
 
 
+def test_a_data_set_that_is_on_the_machine_is_copied_without_fetching(bench: Bench) -> None:
+    sets = bench.folder / "sets"
+    sets.mkdir()
+    (sets / "digits.npz").write_text("local data")
+    fetcher = write_fetcher(bench.folder, "sys.exit('not called')")
+    job = bench.run("tells_its_folder", fetch_command=fetcher, datasets_dir=sets)
+    [warning] = bench.events(job, "warning")
+    assert json.loads(str(warning["message"]))["data.npz"] == "local data"
+
+
 def test_a_data_set_that_cannot_be_fetched_fails_the_job_with_the_fetchers_code(bench: Bench) -> None:
     says = (
         "print(json.dumps({'type': 'error', 'code': 'dataset_unknown', 'message': name, 'param': 'dataset'}))"
