@@ -53,7 +53,7 @@ _KNOWN = (
         rows=1797,
         licence="CC BY 4.0",
         source=BUILT_IN,
-        note="Values 0 to 16. Always there; 1,437 rows to train on, 360 held out, by class.",
+        note="Values 0 to 16. Always there; 1,438 rows to train on, 359 held out, by class.",
     ),
     CatalogueEntry(
         name="mnist",

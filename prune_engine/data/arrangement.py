@@ -133,7 +133,7 @@ def _possible(row: tuple[int, ...], wanted: Sequence[Dim]) -> Iterator[Arrangeme
             if out == 1:
                 yield Arrangement(order, "as_is", out, (height, width), packed)
     yield Arrangement("plain", "as_is", None, row)
-    if len(row) == 2:
+    if len(row) == 2 and row[0] != row[1]:
         yield Arrangement("lc", "nchw", row[1], (row[1], row[0]))
         yield Arrangement("lc", "flat_nhwc", row[1], (row[0] * row[1],))
         yield Arrangement("cl", "nhwc", row[0], (row[1], row[0]))

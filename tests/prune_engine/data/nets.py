@@ -44,7 +44,9 @@ def mlp(
         initializers.append(numpy_helper.from_array(bias.astype(np.float32), f"b{index}"))
         last = index == len(layers) - 1
         after = output if last and end is None else f"h{index}"
-        nodes.append(helper.make_node("Gemm", [current, f"w{index}", f"b{index}"], [after], name=f"fc{index}"))
+        nodes.append(
+            helper.make_node("Gemm", [current, f"w{index}", f"b{index}"], [after], name=f"fc{index}")
+        )
         current = after
         if not last:
             nodes.append(helper.make_node("Relu", [current], [f"r{index}"]))
@@ -73,14 +75,15 @@ def digits_layers(scale: float = 1 / 16, mean: float = 0.0, std: float = 1.0) ->
     """An MLP of 64-32-10, trained on the digits scaled like this."""
     data = digits()
     x = (data["x_train"].reshape(-1, 64) * scale - mean) / std
-    net = MLPClassifier((32,), max_iter=40, random_state=0, learning_rate_init=0.01).fit(x, data["y_train"])
+    net = MLPClassifier((32,), max_iter=60, random_state=0, learning_rate_init=0.01, tol=1e-2)
+    net.fit(x, data["y_train"])
     return list(zip(net.coefs_, net.intercepts_, strict=True))
 
 
-def prepared_for(
-    model: onnx.ModelProto, data: RawData | Mapping[str, np.ndarray], **fields: Any
-) -> Prepared:
+def prepared_for(model: onnx.ModelProto, data: RawData | Mapping[str, np.ndarray], **fields: Any) -> Prepared:
     raw = data if isinstance(data, RawData) else data_from_arrays(data)
     runtime = session(model, 1)
     spec = PruneSpec(density=0.5, **fields)
-    return prepare(raw, input_infos(model), output_infos(model), lambda feed: run_session(runtime, feed), spec)
+    return prepare(
+        raw, input_infos(model), output_infos(model), lambda feed: run_session(runtime, feed), spec
+    )

@@ -25,8 +25,6 @@ def image(value: int = 0, size: tuple[int, int] = (6, 4), mode: str = "RGB", for
     return buffer.getvalue()
 
 
-
-
 def archive(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as out:
         for name, contents in members.items():
