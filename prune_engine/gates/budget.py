@@ -34,7 +34,8 @@ def expected_density(logits: Tensor, shift: Tensor | float, noise: float) -> Ten
     """
     if noise == 0.0:
         return (logits > -shift).to(logits.dtype).mean()
-    return torch.sigmoid((logits + shift) / noise).mean()
+    shifted = logits + shift
+    return (shifted if noise == 1.0 else shifted.div_(noise)).sigmoid_().mean()
 
 
 def density_shift(
@@ -61,12 +62,16 @@ def density_shift(
         low, high = -logits.max() - margin, -logits.min() + margin
     else:
         low, high = logits.new_tensor(-within), logits.new_tensor(within)
+    # In units of the noise an iteration needs one pass less over all logits.
+    unit = 1.0 if noise else 0.0
+    if noise:
+        logits, low, high = logits / noise, low / noise, high / noise
     for _ in range(steps):
         middle = (low + high) / 2
-        too_dense = expected_density(logits, middle, noise) > density
+        too_dense = expected_density(logits, middle, unit) > density
         high = torch.where(too_dense, middle, high)
         low = torch.where(too_dense, low, middle)
-    return (low + high) / 2
+    return (low + high) / 2 * (noise or 1.0)
 
 
 def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | None = None) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prune_engine.gates.budget import density_shift
+from prune_engine.gates.budget import BISECTIONS, density_shift
 from prune_engine.gates.noise import LogisticBank
+
+FOLLOWING = 11
+"""Bisections where the shift is nearly known: to a thousandth of a logit."""
 
 
 class LogisticGates:
@@ -19,7 +22,6 @@ class LogisticGates:
     Attributes:
         logits: flat; the shift that holds the density is part of them.
         gradient: flat; of the loss by the logits, after `backward`.
-        open: flat, bool; the gates of the last sample.
 
     Args:
         logits: where the logits start, flat.
@@ -33,31 +35,50 @@ class LogisticGates:
         self.noise = noise
         self.temperature = temperature
         self.gradient = torch.zeros_like(logits)
-        self.open = torch.ones_like(logits, dtype=torch.bool)
         self._bank = LogisticBank(logits.numel(), noise, seed, logits.device) if noise else None
+        self._noisy = torch.ones_like(logits)
         self._soft = torch.empty_like(logits)
+        self._held = False
 
-    def hold(self, density: float, *, within: float | None = None) -> None:
-        """Shift all logits so that the expected density is `density` (see `density_shift`)."""
-        steps = 24 if within is None else 10
+    @property
+    def open(self) -> Tensor:
+        """The gates of the last sample: flat, bool."""
+        return self._noisy > 0.0
+
+    def hold(self, density: float) -> None:
+        """Shift all logits so that the expected density is `density` (see `density_shift`).
+
+        After the first time the shift is looked for within a unit of logits, which is more than a few steps
+        move it; what is missing then comes with the next call.
+        """
+        within, steps = (1.0, FOLLOWING) if self._held else (None, BISECTIONS)
         self.logits.add_(density_shift(self.logits, density, self.noise, within=within, steps=steps))
+        self._held = True
 
     def apply(self, weights: Tensor, out: Tensor) -> None:
         """Sample the gates and write `weights * gate` into `out` (flat, as long)."""
         if self._bank is None:
-            self._soft.copy_(self.logits)
+            self._noisy.copy_(self.logits)
         else:
-            torch.add(self.logits, self._bank.draw(), out=self._soft)
-        torch.gt(self._soft, 0.0, out=self.open)
-        torch.mul(weights, self.open, out=out)
+            torch.add(self.logits, self._bank.draw(), out=self._noisy)
+        pass_open(weights, self._noisy, out)
 
     def backward(self, weights: Tensor, gradient: Tensor) -> None:
         """Turn g, the gradient of `weights * gate`, into that of the weights (in place) and of the logits.
 
         d/dweight = g * gate; d/dlogit = g * weight * s (1 - s) / T with s = sigmoid(z / T).
         """
-        soft = self._soft.div_(self.temperature).sigmoid_()
+        torch.div(self._noisy, self.temperature, out=self._soft).sigmoid_()
         torch.mul(weights, gradient, out=self.gradient)
-        torch.ops.aten.sigmoid_backward.grad_input(self.gradient, soft, grad_input=self.gradient)
-        self.gradient.div_(self.temperature)
-        gradient.mul_(self.open)
+        torch.ops.aten.sigmoid_backward.grad_input(self.gradient, self._soft, grad_input=self.gradient)
+        if self.temperature != 1.0:
+            self.gradient.div_(self.temperature)
+        pass_open(gradient, self._noisy, gradient)
+
+
+def pass_open(values: Tensor, noisy: Tensor, out: Tensor) -> None:
+    """Write `values` into `out` where `noisy` is positive, else 0, in one kernel.
+
+    A product with a bool mask would first be converted: on a CPU that takes fifteen times as long.
+    """
+    torch.ops.aten.threshold_backward.grad_input(values, noisy, 0.0, grad_input=out)

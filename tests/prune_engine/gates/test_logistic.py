@@ -53,5 +53,5 @@ def test_a_narrow_search_follows_small_changes() -> None:
     gates = LogisticGates(torch.randn(10_000), noise=0.5, temperature=1.0, seed=0)
     gates.hold(0.05)
     gates.logits.add_(torch.randn(10_000) * 0.1)
-    gates.hold(0.048, within=1.0)
+    gates.hold(0.048)
     assert float(expected_density(gates.logits, 0.0, 0.5)) == pytest.approx(0.048, rel=0.02)
