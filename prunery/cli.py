@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prunery.prune import register as register_prune
+
 app = typer.Typer(
     name="prunery",
     help="Pruning as a service: a trained model and a target density in, a pruned ONNX and a report out.",
@@ -66,6 +68,9 @@ def up(
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         raise typer.Exit(error.exit_status) from None
     raise typer.Exit(status)
+
+
+register_prune(app)
 
 
 def main() -> None:

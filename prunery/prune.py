@@ -76,8 +76,7 @@ def _prune(
             )
             files = result.save(out)
     except PruneError as error:
-        errors.print(f"[bold red]error[/] [bold]{error.code}[/]: ", end="")
-        errors.print(error.message, markup=False)
+        typer.echo(f"error: {error.message} [{error.code}]", err=True)
         return error.exit_status
     if not quiet:
         show_report(result.report, Console())
