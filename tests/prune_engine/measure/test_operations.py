@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from prune_engine.measure import count_operations, operations_info
+from tests.prune_engine.data.nets import mlp
+
+
+def graph(
+    nodes: list[onnx.NodeProto],
+    row: list[int | str],
+    weights: dict[str, tuple[int, ...]],
+    constants: dict[str, np.ndarray] | None = None,
+) -> onnx.ModelProto:
+    tensors = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in weights.items()]
+    tensors += [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, row)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    made = helper.make_graph(nodes, "g", [x], [y], tensors)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def half(*shape: int) -> np.ndarray:
+    return (np.arange(np.prod(shape)) % 2 == 0).reshape(shape)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_gemm_counts_one_row(batch: int) -> None:
+    model = mlp([(np.ones((6, 4)), np.zeros(4)), (np.ones((4, 2)), np.zeros(2))])
+    shapes = {"input": (batch, 6)}
+    assert count_operations(model, None, shapes) == 6 * 4 + 4 * 2
+    masks = {"w0": half(6, 4), "w1": np.ones((4, 2), bool)}
+    assert count_operations(model, masks, shapes) == 12 + 8
+
+
+def test_convolutions_count_every_position_and_groups() -> None:
+    conv = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2], group=2)]
+    model = graph(conv, ["N", 4, 8, 8], {"w": (6, 2, 3, 3)})
+    assert count_operations(model, None, {"x": (1, 4, 8, 8)}) == 6 * 4 * 4 * (2 * 9)
+    assert count_operations(model, {"w": half(6, 2, 3, 3)}, {"x": (1, 4, 8, 8)}) == 6 * 4 * 4 * 9
+
+
+def test_transposed_convolutions_count_their_input_positions() -> None:
+    model = graph(
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])],
+        ["N", 3, 5, 5],
+        {"w": (3, 7, 2, 2)},
+    )
+    assert count_operations(model, None, {"x": (1, 3, 5, 5)}) == 3 * 25 * 7 * 4
+
+
+def test_matmul_counts_every_token_and_weights_behind_a_transpose() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "wt"], ["y"]),
+    ]
+    model = graph(nodes, ["N", 7, 4], {"w": (3, 4)})
+    assert count_operations(model, None, {"x": (1, 7, 4)}) == 7 * 4 * 3
+    assert count_operations(model, {"w": half(3, 4)}, {"x": (1, 7, 4)}) == 7 * 6
+
+
+def test_a_product_of_two_activations_stays_whole() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["xt"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["x", "xt"], ["y"]),
+    ]
+    model = graph(nodes, ["N", 7, 4], {})
+    assert count_operations(model, {"other": half(3, 4)}, {"x": (1, 7, 4)}) == 7 * 7 * 4
+
+
+def test_recurrent_cells_count_every_step() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps_first"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["steps_first", "w", "r"], ["y"], hidden_size=5),
+    ]
+    model = graph(nodes, ["N", "T", 3], {"w": (1, 20, 3), "r": (1, 20, 5)})
+    assert count_operations(model, None, {"x": (1, 6, 3)}) == 6 * (60 + 100)
+    assert count_operations(model, {"w": half(1, 20, 3)}, {"x": (1, 6, 3)}) == 6 * (30 + 100)
+
+
+def test_shapes_that_inference_gives_up_on_are_measured() -> None:
+    nodes = [
+        helper.make_node("Loop", ["trips", "", "x"], ["same"], body=_loop()),
+        helper.make_node("Conv", ["same", "k"], ["y"]),
+    ]
+    model = graph(nodes, ["N", 2, 6, 6], {"k": (3, 2, 3, 3)}, {"trips": np.array(1, np.int64)})
+    assert count_operations(model, None, {"x": (1, 2, 6, 6)}) == 3 * 16 * 18
+
+
+def _loop() -> onnx.GraphProto:
+    """A loop whose state has no declared shape, which stops shape inference."""
+    state_in = helper.make_tensor_value_info("state_in", TensorProto.FLOAT, None)
+    state_out = helper.make_tensor_value_info("state_out", TensorProto.FLOAT, None)
+    return helper.make_graph(
+        [
+            helper.make_node("Identity", ["condition_in"], ["condition_out"]),
+            helper.make_node("Relu", ["state_in"], ["state_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition_in", TensorProto.BOOL, []),
+            state_in,
+        ],
+        [helper.make_tensor_value_info("condition_out", TensorProto.BOOL, []), state_out],
+    )
+
+
+def test_where_the_model_does_not_run_there_is_no_figure_but_a_reason() -> None:
+    model = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", "C"], {"w": (3, 4)})
+    info, reason = operations_info(model, {}, {"x": (1, 5)})
+    assert (info.before, info.effective) == (None, None)
+    assert reason is not None
+    assert "could not be counted" in reason
+
+
+def test_resnet20_has_the_published_number(shared_models: Path) -> None:
+    model = onnx.load(shared_models / "cifar10_resnet" / "resnet20.onnx")
+    assert count_operations(model, None, {"input": (1, 3, 32, 32)}) == 40_551_040
