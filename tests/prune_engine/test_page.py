@@ -143,7 +143,7 @@ def test_hostile_names_stay_text(name: str) -> None:
         assert clean(name) in page.text
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=40))
 def test_any_name_anywhere_keeps_the_page_valid(name: str) -> None:
     report = sample_report(layers=2, points=2, names=(name, name[::-1]), filename=name)

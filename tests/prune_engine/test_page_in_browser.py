@@ -49,8 +49,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 def test_the_page_fits_and_needs_nothing_else(
     browser: Browser, tmp_path: Path, report: Report, scheme: Literal["light", "dark"], width: int
