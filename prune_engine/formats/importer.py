@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from onnx import NodeProto, TensorProto, helper
 from torch import Tensor
 
 from prune_engine.errors import ModelError, NoPrunableWeightsError, UnsupportedOperatorError
+from prune_engine.formats.batch import free_batch
 from prune_engine.formats.graph import ONNX_DOMAINS, Graph, node_name, read_graph
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.operators import Kernel, Node, Operator, find
 from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, NOTHING, TRAINING, Plan, Step
-from prune_engine.formats.ranks import infer_ranks
+from prune_engine.formats.shapes import infer_shapes
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weights import Roles, find_roles
 
@@ -45,8 +46,10 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
             "The graph has no float weight that could be pruned: no convolution, matrix product or embedding takes "
             "a float initializer. If this is a quantised model, send the float one it was made from."
         )
-    compiler = _Compiler(graph, roles, infer_ranks(proto))
-    plan = compiler.run()
+    shapes = infer_shapes(proto)
+    ranks = {name: len(shape) for name, shape in shapes.items()}
+    plan = _Compiler(graph, roles, ranks).run()
+    plan = free_batch(plan, [shapes.get(value.name, ()) for value in graph.inputs])
     return OnnxModule(
         plan,
         tuple(roles.prunable.values()),
@@ -156,8 +159,9 @@ class _Compiler:
         self.template.append(value)
         return len(self.template) - 1
 
-    def _step(self, kernel: Kernel, inputs: Sequence[int], output: int | tuple[int, ...], node: str) -> None:
-        self.steps.append(Step(kernel, tuple(inputs), output, (), node))
+    def _step(self, kernel: Kernel, inputs: Sequence[int], output: int | tuple[int, ...], node: Node | None = None) -> None:
+        operator, name = ("to tensor" if node is None else node.operator), ("" if node is None else node.name)
+        self.steps.append(Step(kernel, tuple(inputs), output, (), operator, name))
 
     def _tensor_slot(self, name: str) -> int:
         """The slot where a value lies as a tensor."""
@@ -170,7 +174,7 @@ class _Compiler:
                 self.buffers[name] = to_torch(value.constant)
                 self.tensors.append((slot, name))
             else:
-                self._step(_numbers_to_tensor, (DEVICE, value.slot), slot, name)
+                self._step(_numbers_to_tensor, (DEVICE, value.slot), slot)
             self.as_tensor[name] = slot
         return self.as_tensor[name]
 
@@ -184,7 +188,7 @@ class _Compiler:
                 self.as_host[name] = self._new_slot(value.constant.tolist())
             else:
                 self.as_host[name] = slot = self._new_slot()
-                self._step(Tensor.tolist, (value.slot,), slot, name)
+                self._step(Tensor.tolist, (value.slot,), slot)
         return self.as_host[name]
 
     def _node(self, proto: NodeProto) -> None:
@@ -204,6 +208,7 @@ class _Compiler:
             attributes={a.name: _attribute(a) for a in proto.attribute},
             constants=constants,
             ranks={i: self.ranks[name] for i, name in enumerate(proto.input) if name in self.ranks},
+            statistics=frozenset(i for i, name in enumerate(proto.input) if name in self.roles.statistics),
         )
         present = [self.values[name] for name in node.inputs if name]
         known = all(value.constant is not None for value in present)
@@ -225,7 +230,7 @@ class _Compiler:
             return
         slot = self._new_slot()
         self.values[node.outputs[0]] = _Value(slot, form=form)
-        self._step(kernel, slots, slot, node.name)
+        self._step(kernel, slots, slot, node)
 
     def _tensor_step(self, node: Node, row: Operator, fold: bool) -> None:
         kernel = row.build(node)
@@ -250,7 +255,7 @@ class _Compiler:
         for name, slot in zip(node.outputs, results, strict=True):
             if name:
                 self.values[name] = _Value(slot, form=form)
-        self._step(kernel, slots, results[0] if len(results) == 1 else tuple(results), node.name)
+        self._step(kernel, slots, results[0] if len(results) == 1 else tuple(results), node)
 
     def _fold(self, node: Node, row: Operator, kernel: Kernel) -> None:
         """Computes a node whose inputs are all known."""
@@ -307,7 +312,7 @@ def _with_lifetimes(steps: list[Step], outputs: tuple[int, ...]) -> tuple[Step, 
         made = {step.output} if isinstance(step.output, int) else set(step.output)
         dead = ((set(step.inputs) | made) & computed) - keep
         keep |= set(step.inputs)
-        planned.append(Step(step.kernel, step.inputs, step.output, tuple(sorted(dead)), step.node))
+        planned.append(replace(step, dead=tuple(sorted(dead))))
     return tuple(reversed(planned))
 
 

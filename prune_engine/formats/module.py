@@ -76,7 +76,7 @@ class OnnxModule(nn.Module):
         slots = list(plan.template)
         slots[TRAINING] = self.training
         for (slot, dtype), value in zip(plan.inputs, inputs, strict=True):
-            slots[slot] = value.float() if dtype is torch.float32 and value.dtype is not dtype else value
+            slots[slot] = value if value.dtype is dtype else value.to(dtype)
             slots[DEVICE] = value.device
         parameters, buffers = self._parameters, self._buffers
         for slot, key in self._parameter_slots:

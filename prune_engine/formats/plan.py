@@ -19,13 +19,14 @@ FIRST_FREE = 3
 class Step:
     """One call: `kernel(*[slots[i] for i in inputs])` goes to `output`, a slot or one slot per result.
 
-    `dead` are the slots that nobody reads afterwards.
+    `dead` are the slots that nobody reads afterwards. `operator` and `node` say what it was in the file.
     """
 
     kernel: Kernel
     inputs: tuple[int, ...]
     output: int | tuple[int, ...]
     dead: tuple[int, ...]
+    operator: str
     node: str
 
 

@@ -90,10 +90,16 @@ class _Finder:
             self._weights(node)
             self._arithmetic(node)
             if node.op_type == "BatchNormalization":
-                statistics.update(name for name in node.input[3:5] if name in self.graph.constants)
-        # Statistics that two layers share cannot follow both of them: they stay as they are.
-        self.roles.statistics = {name for name, uses in statistics.items() if uses == 1} - self.roles.trained
+                statistics.update(self.aliases[name].name for name in node.input[3:5] if name in self.aliases)
+        # What two layers share as statistics, or as statistics and as a scale (the legacy exporter merges equal
+        # initializers), cannot follow both: it stays a constant.
+        self.roles.trained -= set(statistics) - set(self.roles.prunable)
+        single = {name for name, uses in statistics.items() if uses == 1 and self._uses(name) == 1}
+        self.roles.statistics = single - self.roles.trained
         return self.roles
+
+    def _uses(self, name: str) -> int:
+        return len(self.graph.consumers.get(name, ())) + sum(value.name == name for value in self.graph.outputs)
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""

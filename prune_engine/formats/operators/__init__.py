@@ -12,6 +12,7 @@ from prune_engine.formats.operators import (
     pooling,
     reduction,
     reshaping,
+    resize,
     selection,
 )
 from prune_engine.formats.operators.table import Kernel, Node, Operator, find, operator, rows
@@ -33,6 +34,7 @@ __all__ = [
     "pooling",
     "reduction",
     "reshaping",
+    "resize",
     "rows",
     "selection",
 ]

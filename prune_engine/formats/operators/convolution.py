@@ -89,6 +89,9 @@ def _conv_transpose_of(node: Node, shape: tuple[int, ...]) -> Kernel:
             if begin < 0:
                 full = pad(full, tuple(-begin if a == axis else 0 for a in range(rank)) + (0,) * rank)
                 begin = 0
+            short = begin + length - full.shape[2 + axis]
+            if short > 0:
+                full = pad(full, (0,) * rank + tuple(short if a == axis else 0 for a in range(rank)))
             full = full.narrow(2 + axis, begin, length)
         return full
 

@@ -11,12 +11,15 @@ from prune_engine.formats.operators.table import Kernel, Node, operator
 
 @operator("BatchNormalization", training=True)
 def _batch_normalization(node: Node) -> Kernel:
-    """In training, batch statistics are used and the running ones move by 1 - momentum, in place."""
+    """In training, batch statistics are used and the running ones move by 1 - momentum, in place.
+
+    Statistics that are computed, or shared with another layer, cannot move: they are used in training too.
+    """
     epsilon, momentum = node.attribute("epsilon", 1e-5), 1.0 - node.attribute("momentum", 0.9)
-    extra_outputs = len(node.outputs) - 1
+    extra_outputs, fixed = len(node.outputs) - 1, not {3, 4} <= node.statistics
 
     def kernel(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        if training and x.numel() == x.shape[1]:  # one value a channel has no variance
+        if fixed or (training and x.numel() == x.shape[1]):  # one value a channel has no variance
             training = False
         return functional.batch_norm(x, mean, var, scale, bias, training, momentum, epsilon)
 

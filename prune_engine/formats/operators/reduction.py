@@ -126,11 +126,10 @@ def _cumulative_sum(node: Node) -> Kernel:
 @operator("TopK", since=10, host=(1,))
 def _top_k(node: Node) -> Kernel:
     axis, largest = node.attribute("axis", -1), bool(node.attribute("largest", 1))
-    in_order = bool(node.attribute("sorted", 1))
 
     def kernel(x: Tensor, count: int | Axes) -> tuple[Tensor, Tensor]:
         k = count[0] if isinstance(count, list) else count
-        values, indices = torch.topk(x, k, axis, largest, in_order)
-        return values, indices
+        values, indices = torch.sort(x, dim=axis, descending=largest, stable=True)  # equal values: the lower index first
+        return values.narrow(axis, 0, k), indices.narrow(axis, 0, k)
 
     return kernel

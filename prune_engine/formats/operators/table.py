@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 OLDEST_OPSET = 7
-NEWEST_OPSET = 23
+NEWEST_OPSET = 25
 
 Kernel = Callable[..., Any]
 Builder = Callable[["Node"], Kernel]
@@ -25,7 +25,8 @@ Result = Literal["tensor", "list", "number"]
 class Node:
     """What a builder may know of a node.
 
-    `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is.
+    `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is, `statistics`
+    the inputs that are running statistics which the kernel may update in place.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[int, np.ndarray] = field(default_factory=dict)
     ranks: Mapping[int, int] = field(default_factory=dict)
+    statistics: frozenset[int] = frozenset()
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The attribute's value as Python data, or `default` where the node does not set it."""

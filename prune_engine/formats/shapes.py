@@ -1,4 +1,4 @@
-"""Ranks of the values of a graph, as far as ONNX's shape inference finds them."""
+"""Shapes of the values of a graph, as far as ONNX's shape inference finds them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from onnx import helper, shape_inference
 _SMALL = 1024  # elements; larger initializers are never shapes
 
 
-def infer_ranks(proto: onnx.ModelProto) -> dict[str, int]:
-    """Value name -> number of axes. Weights are left out of the inference, so it is quick at any model size."""
-    return {name: len(shape) for name, shape in infer_shapes(proto).items()}
-
-
 def infer_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Value name -> sizes, None where a size is not a known number; empty where inference fails."""
+    """Value name -> sizes, None where a size is not a known number; what the file says where inference fails.
+
+    Weights are left out of the inference, so it is quick at any model size.
+    """
     inferred = skeleton(proto)
     try:
         inferred = shape_inference.infer_shapes(inferred)

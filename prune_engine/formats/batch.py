@@ -1,0 +1,138 @@
+"""Makes the batch size of a plan free where the exporter wrote it into the graph.
+
+`torch.onnx.export` without dynamic axes turns `x.view(x.size(0), -1)` into a Reshape to [1, -1]. Training wants
+other batch sizes. The plan is walked twice on tensors without values, once at the file's batch size and once at
+a larger one; where a Reshape to a fixed shape sees more elements the second time, the axis that holds the batch
+is found and left open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prune_engine.errors import ModelError
+from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step
+
+_FACTOR = 3
+
+
+def free_batch(plan: Plan, shapes: Sequence[Sequence[int | None]]) -> Plan:
+    """The plan with open batch axes, as far as they can be found; `shapes` are those of the graph's inputs.
+
+    A plan whose inputs have no fixed sizes, or that computes shapes from values, comes back as it is.
+    """
+    if not shapes or any(not shape or None in shape for shape in shapes):
+        return plan
+    sizes = [[size for size in shape if size is not None] for shape in shapes]
+    if len({shape[0] for shape in sizes}) != 1 or any(0 in shape for shape in sizes):
+        return plan
+    return _Walk(plan, sizes).run()
+
+
+class _Walk:
+    def __init__(self, plan: Plan, shapes: list[list[int]]) -> None:
+        self.plan = plan
+        self.batch = shapes[0][0]
+        self.template = list(plan.template)
+        wide = [[size[0] * _FACTOR, *size[1:]] for size in shapes]
+        self.narrow, self.wide = self._slots(shapes), self._slots(wide)
+        self.repeated: set[int] = set()  # slots with one row repeated for the file's batch size
+
+    def _slots(self, shapes: list[list[int]]) -> list[Any]:
+        slots, device = list(self.plan.template), torch.device("meta")
+        slots[TRAINING], slots[DEVICE] = False, device
+        for (slot, dtype), shape in zip(self.plan.inputs, shapes, strict=True):
+            slots[slot] = torch.empty(shape, dtype=dtype, device=device)
+        for slot, name in self.plan.tensors:
+            if name in self.plan.parameters:
+                slots[slot] = torch.empty(self.plan.parameters[name].shape, device=device)
+            else:
+                slots[slot] = self.plan.buffers[name].to(device)
+        return slots
+
+    def run(self) -> Plan:
+        steps = list(self.plan.steps)
+        for index, step in enumerate(steps):
+            if step.operator == "Reshape" and isinstance(self.template[step.inputs[1]], list):
+                step = self._reshape(step)
+            elif step.operator == "Concat":
+                step = self._concat(step)
+            steps[index] = step
+            try:
+                _call(step, self.narrow)
+                _call(step, self.wide)
+            except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, ModelError):
+                break  # it needs values, or the batch is fixed in a way that is not known here
+            if step.operator == "Expand" and isinstance(step.output, int):
+                self._note_repeated(step.inputs[0], step.output)
+        return replace(self.plan, steps=tuple(steps), template=tuple(self.template))
+
+    def _reshape(self, step: Step) -> Step:
+        """Opens the axis of the target that holds the batch."""
+        narrow, wide = (slots[step.inputs[0]] for slots in (self.narrow, self.wide))
+        if narrow.numel() == wide.numel() or narrow.dim() != wide.dim():
+            return step
+        axis = next(i for i, (a, b) in enumerate(zip(narrow.shape, wide.shape, strict=True)) if a != b)
+        target = _resolved(self.template[step.inputs[1]], narrow)
+        before = math.prod(narrow.shape[:axis])
+        for place, size in enumerate(target):
+            prefix = math.prod(target[:place])
+            if prefix == before or prefix < before < prefix * size:
+                target[place] = -1
+                break
+        else:
+            return step
+        for slots in (self.template, self.narrow, self.wide):
+            slots.append(target)
+        return replace(step, inputs=(step.inputs[0], len(self.template) - 1))
+
+    def _note_repeated(self, source: int, target: int) -> None:
+        row, rows = self.wide[source], self.wide[target]
+        if rows.dim() and rows.shape[0] == self.batch and (row.dim() < rows.dim() or row.shape[0] == 1):
+            self.repeated.add(target)
+
+    def _concat(self, step: Step) -> Step:
+        """Repeats a part that was made for the file's batch size, such as a class token."""
+        parts = [self.wide[slot] for slot in step.inputs]
+        if not all(isinstance(part, Tensor) and part.dim() == parts[0].dim() > 0 for part in parts):
+            return step
+        rigid = [part.shape[0] == self.batch for part in parts]
+        if {part.shape[0] for part in parts} != {self.batch, self.batch * _FACTOR}:
+            return step
+        if self.batch != 1 and any(r and slot not in self.repeated for r, slot in zip(rigid, step.inputs, strict=True)):
+            return step
+        join, follows = step.kernel, rigid.index(False)
+
+        def kernel(*values: Tensor) -> Tensor:
+            batch = values[follows].shape[0]
+            whole = [v[:1].expand(batch, *v.shape[1:]) if r else v for v, r in zip(values, rigid, strict=True)]
+            joined: Tensor = join(*whole)
+            return joined
+
+        try:
+            fits = kernel(*parts).shape[0] == self.batch * _FACTOR
+        except RuntimeError:
+            fits = False
+        return replace(step, kernel=kernel) if fits else step
+
+
+def _resolved(shape: Sequence[int], x: Tensor) -> list[int]:
+    """The shape with its 0 and -1 replaced by the sizes that they stand for."""
+    sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+    known = math.prod(size for size in sizes if size != -1)
+    return [x.numel() // known if size == -1 else size for size in sizes]
+
+
+def _call(step: Step, slots: list[Any]) -> None:
+    result = step.kernel(*[slots[slot] for slot in step.inputs])
+    if isinstance(step.output, int):
+        slots[step.output] = result
+    else:
+        for slot, value in zip(step.output, result, strict=False):
+            slots[slot] = value
