@@ -29,16 +29,19 @@ class AsyncJobStore:
     def __init__(self, settings: Settings) -> None:
         # One more for the ear, which keeps its connection.
         self._redis = connect_async(settings.require_redis_url(), _CONNECTIONS + 1)
+        # A connection is kept until the disk has the record: the others are for those who only ask.
+        self._creating = asyncio.Semaphore(_CONNECTIONS // 2)
         self._layout = Layout(settings.redis_prefix, settings.events_per_job)
         self._changes = Changes(self._redis, self._layout.channel)
 
     async def create(self, job: Job) -> None:
         """Add a queued job; it is on the server's disk when this returns."""
-        with availability():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.eval(*self._layout.commit("", None, moves.created(job)))
-            pipe.execute_command(*WAITAOF)
-            check_created(job, await pipe.execute(raise_on_error=False))
+        async with self._creating:
+            with availability():
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.eval(*self._layout.commit("", None, moves.created(job)))
+                pipe.execute_command(*WAITAOF)
+                check_created(job, await pipe.execute(raise_on_error=False))
 
     async def get(self, job_id: str) -> Job:
         """The job."""

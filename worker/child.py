@@ -15,7 +15,7 @@ from typing import IO
 
 from worker.process import die_with_parent
 
-LONGEST_LINE = 256 * 1024
+LONGEST_LINE = 64 * 1024
 _TAIL = 4096
 _READ = 65_536
 _FLED = 2.0

@@ -109,6 +109,18 @@ def test_a_job_whose_message_was_lost_is_taken_by_an_idle_worker(farm: Farm, eve
     farm.wait_for(farm.submit(ring=0), Status.SUCCEEDED)
 
 
+def test_no_message_waits_in_the_hands_of_a_busy_worker(farm: Farm, eventually: Eventually) -> None:
+    for _ in range(2):
+        farm.worker("hangs", heartbeat_seconds=60.0)
+    eventually(lambda: len(farm.bench.store.living_workers()) == 2, 15)
+    jobs = [farm.submit() for _ in range(3)]
+    eventually(lambda: farm.bench.store.counts()[Status.RUNNING] == 2, 10)
+    first = next(job for job in jobs if farm.bench.store.get(job.id).status is Status.RUNNING)
+    farm.bench.store.request_cancel(first.id)
+    eventually(lambda: farm.bench.store.counts()[Status.QUEUED] == 0, 10)
+    assert farm.bench.store.counts()[Status.RUNNING] == 2
+
+
 def test_jobs_for_a_gpu_go_to_workers_with_one(farm: Farm) -> None:
     farm.worker("good", worker_queues=("prunery.default",))
     for_gpu, for_any = farm.submit(device="cuda"), farm.submit()
