@@ -50,9 +50,12 @@ def _parameter(name: str, kind: Any, how: Any, default: Any = inspect.Parameter.
 def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A field of the spec as an option; its text is checked by the spec itself, with the spec's errors."""
     required = field.is_required()
-    shown = False if required or field.default is None else str(field.default)
+    default = "" if required or field.default is None else f" Default: {field.default}."
     option = typer.Option(
-        f"--{name.replace('_', '-')}", help=field.description or "", show_default=shown, metavar="VALUE"
+        f"--{name.replace('_', '-')}",
+        help=f"{field.description}{default}",
+        show_default=False,
+        metavar="VALUE",
     )
     return _parameter(
         name, str if required else str | None, option, inspect.Parameter.empty if required else None
