@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_engine.data.export_shapes import InputShapes, candidate_shapes
-    from prune_engine.data.prepared import Prepared, prepare
+    from prune_engine.data.prepared import Prepared
+    from prune_engine.data.preparing import prepare
     from prune_engine.data.raw import RawData, Split, data_from_arrays
     from prune_engine.data.read import read_data
     from prune_engine.data.rows import Rows
@@ -27,7 +28,7 @@ _HOME = {
     "Transform": "transform",
     "candidate_shapes": "export_shapes",
     "data_from_arrays": "raw",
-    "prepare": "prepared",
+    "prepare": "preparing",
     "read_data": "read",
 }
 

@@ -16,21 +16,26 @@ BYTE = 1 / 255
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 MNIST_MEAN, MNIST_STD = (0.1307,), (0.3081,)
-_STATISTICS_VALUES = 200_000_000
+_PIXELS = 16
+_STATISTICS_VALUES = 30_000_000
 
 Candidate = tuple[str, Preprocess]
 
 
 def scalings(rows: Tensor, arrangement: Arrangement) -> list[Candidate]:
-    """Names and preprocessings to try on these training rows (as sent), without duplicates.
+    """Names and preprocessings to try, without duplicates; the layout of each is the arrangement's.
 
-    The layout of each is the arrangement's.
+    Args:
+        rows: all training rows as sent; means and standard deviations are taken of them.
+        arrangement: where their values go. Wide tables in [0, 255] may be images sent flat.
     """
     low, high = float(rows.min()), float(rows.max())
     if arrangement.channels is not None or arrangement.packed is not None or rows.dtype == torch.uint8:
         proposals = list(_image_scalings(rows, arrangement, low, high))
     else:
-        proposals = [("as is", IDENTITY), *_column_scalings(rows, arrangement, 1.0)]
+        proposals = [("as is", IDENTITY), *_column_scalings(rows, arrangement)]
+        if rows.ndim == 2 and rows.shape[1] >= _PIXELS and low >= 0 and high <= 255:
+            proposals += _image_scalings(rows, arrangement, low, high)
     unique: list[Candidate] = []
     for name, step in proposals:
         step = step.model_copy(update={"layout": arrangement.layout})
@@ -67,7 +72,7 @@ def _image_scalings(rows: Tensor, arrangement: Arrangement, low: float, high: fl
     else:
         yield "MNIST's usual mean and std", Preprocess(scale=unit, mean=MNIST_MEAN, std=MNIST_STD)
     if len(arrangement.shape) == 1:
-        yield from _column_scalings(rows, arrangement, 1.0)
+        yield from _column_scalings(rows, arrangement)
 
 
 def _statistics(rows: Tensor, arrangement: Arrangement, unit: float) -> Iterator[Candidate]:
@@ -90,10 +95,10 @@ def _statistics(rows: Tensor, arrangement: Arrangement, unit: float) -> Iterator
     yield "the data's mean and std", Preprocess(scale=unit, mean=(mean,), std=(std,))
 
 
-def _column_scalings(rows: Tensor, arrangement: Arrangement, unit: float) -> Iterator[Candidate]:
+def _column_scalings(rows: Tensor, arrangement: Arrangement) -> Iterator[Candidate]:
     """Standardised and min-max scaled columns, as scikit-learn's scalers do it (constant columns: std 1)."""
     plain = Transform(arrangement, IDENTITY, torch.float64)
-    ready = plain(_some(rows)) * unit
+    ready = plain(_some(rows))
     if ready.ndim != 2 or ready.shape[1] == 0 or len(ready) < 2:
         return
     mean, std = ready.mean(dim=0), ready.std(dim=0, unbiased=False)

@@ -29,6 +29,7 @@ from prune_engine.spec import Preprocess
 
 CHANCE = 1e-3
 SAME_GAIN = 1.5
+PROBE_ROWS = 8
 HOW_TO_SET = (
     'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
     '"std": [0.229, 0.224, 0.225], "layout": "nchw"}: x * scale, minus mean, divided by std'
@@ -55,15 +56,16 @@ def possible_arrangements(trial: Trial, layout: str | None) -> list[list[Arrange
         ShapeMismatchError: an input has none; gives both shapes and what was tried.
     """
     result = []
-    for info, rows in zip(trial.inputs, trial.raw, strict=True):
+    for info, rows in zip(trial.inputs, trial.train, strict=True):
         wanted = info.shape[1:] if info.shape else None
         row = tuple(rows.shape[1:])
         asked = layout if DTYPES.get(info.dtype, torch.int64).is_floating_point else None
         ways = with_layout(row, wanted, asked) if asked else arrangements(row, wanted)  # type: ignore[arg-type]
         if not ways:
-            tried = (
-                f"layout {asked}" if asked else "as sent, channels first, channels last, flat, grey <-> RGB"
-            )
+            tried = "as sent, channels first, channels last, flat, grey <-> RGB"
+            if asked:
+                fitting = sorted({way.layout for way in arrangements(row, wanted)})
+                tried = f"layout {asked}" + (f" (layout {' or '.join(fitting)} would fit)" if fitting else "")
             raise ShapeMismatchError(
                 f"rows of shape {row} do not fit the model's input '{info.name}', which takes rows of shape "
                 f"{_shape(wanted)}; tried: {tried}; resize or rearrange the data to that shape"
@@ -95,7 +97,7 @@ def starting_attempts(trial: Trial, preprocess: Preprocess | None) -> list[Attem
         return [Attempt("as is", tuple(plain), IDENTITY)]
     attempts = []
     for way in ways[varied]:
-        steps = scalings(trial.raw[varied], way) if varied in floats else [("as is", IDENTITY)]
+        steps = scalings(trial.train[varied], way) if varied in floats else [("as is", IDENTITY)]
         for name, step in steps:
             transforms = list(plain)
             transforms[varied] = Transform(way, step, dtypes[varied])
@@ -107,14 +109,20 @@ def starting_attempts(trial: Trial, preprocess: Preprocess | None) -> list[Attem
 def first_that_runs(trial: Trial, attempts: Sequence[Attempt]) -> tuple[Attempt, list[Array]]:
     """The first candidate that the dense model takes, and its outputs for a few rows.
 
+    Some graphs take one row only although their inputs do not say so; then the trial goes row by row.
+
     Raises:
         ShapeMismatchError: it takes none; gives the reason of onnxruntime.
     """
-    for attempt in attempts:
-        try:
-            return attempt, trial.outputs(attempt.transforms, 8)
-        except DidNotRun as reason:
-            attempt.note = f"did not run: {reason}"
+    for one_by_one in (False, True):
+        trial.one_by_one = one_by_one
+        for attempt in attempts:
+            try:
+                return attempt, trial.outputs(attempt.transforms, PROBE_ROWS)
+            except DidNotRun as reason:
+                attempt.note = f"did not run: {reason}"
+        if trial.fixed_in_graph is not None:
+            break
     shapes = "; ".join(
         f"'{info.name}' takes {_shape(info.shape)} {info.dtype} and was given "
         f"{('rows', *attempts[0].transforms[position].arrangement.shape)}"
@@ -206,10 +214,10 @@ def _score_all(
 def _classes_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt], Score]:
     def score(outputs: list[Array], attempt: Attempt) -> Score:
         output = outputs[plan.output_index]
-        labels = plan.labels(trial.labels, output)
+        labels = plan.labels(trial.sampled_labels(len(output)), output)
         if labels is None or not np.isfinite(output).all():
             return Score(0.0, chance=1.0)
-        known, labels = outputs_are(output, plan) == "probabilities", labels[: len(output)]
+        known = outputs_are(output, plan) == "probabilities"
         loss = cross_entropy(output, labels, probabilities=known)
         return accuracy_score(predicted_classes(output, probabilities=known), labels, loss)
 
@@ -219,10 +227,9 @@ def _classes_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt]
 def _numbers_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt], Score]:
     def score(outputs: list[Array], attempt: Attempt) -> Score:
         output = outputs[plan.output_index]
-        labels = plan.labels(trial.labels, output)
+        labels = plan.labels(trial.sampled_labels(len(output)), output)
         if labels is None or not np.isfinite(output).all():
             return Score(-np.inf)
-        labels = labels[: len(output)]
         attempt.straight_line = correlation_score(output, labels)
         return Score(100 * r2_score(output, labels))
 

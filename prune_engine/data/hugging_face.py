@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from prune_engine.data.image_zip import as_pixels
-from prune_engine.data.limits import check_unpacked
+from prune_engine.data.limits import MAX_UNPACKED_BYTES, check_unpacked
 from prune_engine.data.raw import Array
 from prune_engine.errors import DataError, DataFormatError, DatasetUnavailableError
 
@@ -30,10 +30,21 @@ def load(repository: str, name: str, filename: str) -> datasets.DatasetDict:
         filename: of the .npz file that can take its place.
 
     Raises:
-        DatasetUnavailableError: there is no network, no such data set, or it needs more than plain loading.
+        DatasetUnavailableError: there is no network, no such data set, it is too large or needs code of its
+        own.
     """
     try:
-        loaded = datasets.load_dataset(repository)
+        builder = datasets.load_dataset_builder(repository)
+        size = max(builder.info.download_size or 0, builder.info.dataset_size or 0)
+        if size > MAX_UNPACKED_BYTES:
+            raise DatasetUnavailableError(
+                f"'{name}' has {size} bytes; at most {MAX_UNPACKED_BYTES} are fetched; send a part of it "
+                "as a file"
+            )
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
+    except DatasetUnavailableError:
+        raise
     except Exception as error:  # noqa: BLE001  the library raises errors of many libraries
         reason = " ".join(str(error).split())[:200]
         raise DatasetUnavailableError(
@@ -42,9 +53,7 @@ def load(repository: str, name: str, filename: str) -> datasets.DatasetDict:
             f"{filename} (x_train, y_train, x_test, y_test) into the folder that DATASETS_DIR names, or "
             "send a file"
         ) from None
-    if isinstance(loaded, datasets.DatasetDict):
-        return loaded
-    return datasets.DatasetDict({"train": loaded})
+    return loaded
 
 
 def arrays_of(loaded: datasets.DatasetDict) -> dict[str, Array]:

@@ -197,6 +197,12 @@ def _splits(arrays: dict[str, Array], warnings: list[str]) -> tuple[Split, Split
         raise DataFormatError(
             f"the train arrays {sorted(first.inputs)} and the test arrays {sorted(second.inputs)} differ"
         )
+    for name, array in first.inputs.items():
+        if array.shape[1:] != second.inputs[name].shape[1:]:
+            raise ShapeMismatchError(
+                f"rows of '{name}' have shape {array.shape[1:]} in the train split and "
+                f"{second.inputs[name].shape[1:]} in the test split; they must be equal"
+            )
     return first, second
 
 

@@ -17,6 +17,7 @@ from prune_engine.data.raw import Array, Kind, RawData, Source, Split
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError, NotFiniteError
 from prune_engine.spec import PruneSpec
 
+_BATCH_ROWS = 4096
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -53,10 +54,20 @@ def read_parquet(
             metadata = file.metadata
             size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             check_unpacked(max(size, 8 * metadata.num_rows * metadata.num_columns), "the .parquet file")
-            table = file.read()
+            table = _read_batches(file)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"the .parquet file is damaged: {str(error)[:300]}") from None
     return _from_table(table, spec, name, source, tokenizer, [])
+
+
+def _read_batches(file: pq.ParquetFile) -> pa.Table:
+    """The table, its bytes counted while it unpacks."""
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        size += batch.nbytes
+        check_unpacked(size, "the .parquet file")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def _from_table(

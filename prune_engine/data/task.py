@@ -42,7 +42,6 @@ class Plan:
     classes: int | None = None
     binary: bool = False
     one_hot: bool = False
-    warnings: tuple[str, ...] = ()
 
     def labels(self, labels: Array | None, output: Array) -> Array | None:
         """Labels as training wants them: int64 (rows,), or float32 in the output's shape; None without a
@@ -76,7 +75,7 @@ def plan_task(labels: Array | None, outputs: Sequence[Output], spec: PruneSpec) 
     usable = [
         (index, output)
         for index, output in enumerate(outputs)
-        if output.values.dtype.kind == "f" and output.values.ndim >= 1
+        if output.values.dtype.kind == "f" and len(output.values)
     ]
     if not usable:
         raise ShapeMismatchError(

@@ -42,9 +42,10 @@ def measure_latency(
     feed = _filled(before, feed)
     sessions = (session(before, threads), session(after, threads))
     started = time.perf_counter()
-    for runtime in sessions:
-        for _ in range(WARM_UP):
-            run_session(runtime, feed)
+    for turn in range(WARM_UP):
+        if turn == 0 or time.perf_counter() - started < seconds / 4:
+            for runtime in sessions:
+                run_session(runtime, feed)
     times: list[tuple[float, float]] = []
     while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and time.perf_counter() - started < seconds):
         pair = [0.0, 0.0]

@@ -10,7 +10,7 @@ from prune_engine.errors import DataError, DataFormatError
 
 datasets = pytest.importorskip("datasets", reason="the extra hf is not installed")
 
-from prune_engine.data.hugging_face import arrays_of  # noqa: E402
+from prune_engine.data.hugging_face import arrays_of, load  # noqa: E402
 
 CLASSES = datasets.ClassLabel(names=["cat", "dog"])
 
@@ -109,3 +109,14 @@ def test_a_training_split_without_labels_is_refused() -> None:
     )
     with pytest.raises(DataError, match="no labelled rows"):
         arrays_of(loaded)
+
+
+def test_a_folder_of_files_is_loaded_like_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    (folder / "train.csv").write_text("a,b,target\n1,2,3\n4,5,6\n")
+    (folder / "test.csv").write_text("a,b,target\n7,8,9\n")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    arrays = arrays_of(load(str(folder), "numbers", "numbers.npz"))
+    assert arrays["x_train"].tolist() == [[1, 2], [4, 5]]
+    assert arrays["y_test"].tolist() == [9]
