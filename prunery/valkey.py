@@ -76,8 +76,8 @@ def start_server(folder: Path, log: Path | None = None) -> PrivateServer:
         address, url = ("127.0.0.1", port), f"redis://127.0.0.1:{port}/0"
         listen = ["--port", str(port), "--bind", "127.0.0.1"]
     path.unlink(missing_ok=True)
-    # hz: how soon those who wait for the disk (WAITAOF) hear of it: creating a job took 102 ms at the default of
-    # 10, and 12 ms at 100.
+    # hz: how soon those who wait for the disk (WAITAOF) hear of it. Creating a job took 102 ms at the default
+    # of 10, and 12 ms at 100.
     command = [
         str(find_binary()),
         *listen,

@@ -177,7 +177,7 @@ def test_no_sequence_of_calls_leaves_the_table_of_moves(settings_of_valkey: Sett
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Jobs,
         settings=settings(
-            max_examples=25,
+            max_examples=50,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
