@@ -1,9 +1,9 @@
 """Makes the batch size of a plan free where the exporter wrote it into the graph.
 
-`torch.onnx.export` without dynamic axes turns `x.view(x.size(0), -1)` into a Reshape to [1, -1]. Training wants
-other batch sizes. The plan is walked twice on tensors without values, once at the file's batch size and once at
-a larger one; where a Reshape to a fixed shape sees more elements the second time, the axis that holds the batch
-is found and left open.
+`torch.onnx.export` without dynamic axes turns `x.view(x.size(0), -1)` into a Reshape to [1, -1]. Training
+wants other batch sizes. The plan is walked twice on tensors without values, once at the file's batch size and
+once at a larger one; where a Reshape to a fixed shape sees more elements the second time, the axis that holds
+the batch is found and left open.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class _Walk:
         self.template = list(plan.template)
         wide = [[size[0] * _FACTOR, *size[1:]] for size in shapes]
         self.narrow, self.wide = self._slots(shapes), self._slots(wide)
-        self.repeated: set[int] = set()  # slots with one row repeated for the file's batch size
+        # Constants that are one row repeated for the file's batch size, such as a class token.
+        self.repeated = {slot for slot, name in plan.tensors if self._is_repeated(plan.buffers.get(name))}
 
     def _slots(self, shapes: list[list[int]]) -> list[Any]:
         slots, device = list(self.plan.template), torch.device("meta")
@@ -69,8 +70,6 @@ class _Walk:
                 _call(step, self.wide)
             except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, ModelError):
                 break  # it needs values, or the batch is fixed in a way that is not known here
-            if step.operator == "Expand" and isinstance(step.output, int):
-                self._note_repeated(step.inputs[0], step.output)
         return replace(self.plan, steps=tuple(steps), template=tuple(self.template))
 
     def _reshape(self, step: Step) -> Step:
@@ -80,38 +79,50 @@ class _Walk:
             return step
         axis = next(i for i, (a, b) in enumerate(zip(narrow.shape, wide.shape, strict=True)) if a != b)
         target = _resolved(self.template[step.inputs[1]], narrow)
-        before = math.prod(narrow.shape[:axis])
-        for place, size in enumerate(target):
-            prefix = math.prod(target[:place])
-            if prefix == before or prefix < before < prefix * size:
-                target[place] = -1
-                break
-        else:
+        place = self._place(target, math.prod(narrow.shape[:axis]), math.prod(narrow.shape[: axis + 1]))
+        if place is None:
             return step
+        target[place] = -1
         for slots in (self.template, self.narrow, self.wide):
             slots.append(target)
         return replace(step, inputs=(step.inputs[0], len(self.template) - 1))
 
-    def _note_repeated(self, source: int, target: int) -> None:
-        row, rows = self.wide[source], self.wide[target]
-        if rows.dim() and rows.shape[0] == self.batch and (row.dim() < rows.dim() or row.shape[0] == 1):
-            self.repeated.add(target)
+    def _place(self, target: list[int], begin: int, end: int) -> int | None:
+        """The axis of `target` that holds the batch, which lies between these products of leading sizes."""
+        starts = [math.prod(target[:place]) for place in range(len(target))]
+        inside = [
+            place
+            for place, (start, size) in enumerate(zip(starts, target, strict=True))
+            if (begin <= start < end or start < begin < start * size or start == begin)
+            and size % self.batch == 0
+        ]
+        exact = [place for place in inside if target[place] == self.batch]
+        return next(iter(exact if self.batch > 1 and exact else inside), None)
+
+    def _is_repeated(self, values: Tensor | None) -> bool:
+        if values is None or values.dim() == 0 or values.shape[0] != self.batch:
+            return False
+        return bool((values == values[:1]).all())
 
     def _concat(self, step: Step) -> Step:
-        """Repeats a part that was made for the file's batch size, such as a class token."""
+        """Repeats a part that was made for the file's batch size as often as the batch needs it."""
         parts = [self.wide[slot] for slot in step.inputs]
         if not all(isinstance(part, Tensor) and part.dim() == parts[0].dim() > 0 for part in parts):
             return step
         rigid = [part.shape[0] == self.batch for part in parts]
         if {part.shape[0] for part in parts} != {self.batch, self.batch * _FACTOR}:
             return step
-        if self.batch != 1 and any(r and slot not in self.repeated for r, slot in zip(rigid, step.inputs, strict=True)):
+        if self.batch != 1 and any(
+            r and slot not in self.repeated for r, slot in zip(rigid, step.inputs, strict=True)
+        ):
             return step
         join, follows = step.kernel, rigid.index(False)
 
         def kernel(*values: Tensor) -> Tensor:
             batch = values[follows].shape[0]
-            whole = [v[:1].expand(batch, *v.shape[1:]) if r else v for v, r in zip(values, rigid, strict=True)]
+            whole = [
+                v[:1].expand(batch, *v.shape[1:]) if r else v for v, r in zip(values, rigid, strict=True)
+            ]
             joined: Tensor = join(*whole)
             return joined
 

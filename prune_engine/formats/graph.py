@@ -20,8 +20,8 @@ ONNX_DOMAINS = ("", "ai.onnx")
 class Graph:
     """A graph whose values are all defined and that has no cycle.
 
-    `constants` holds the initializers and the tensors of Constant nodes, by value name. `inputs` are the graph
-    inputs that are not initializers (files of IR 3 list both).
+    `constants` holds the initializers and the tensors of Constant nodes, by value name. `inputs` are the
+    graph inputs that are not initializers (files of IR 3 list both).
     """
 
     nodes: tuple[NodeProto, ...]
@@ -62,8 +62,8 @@ def opset_versions(proto: onnx.ModelProto) -> dict[str, int]:
         domain = "" if entry.domain in ONNX_DOMAINS else entry.domain
         if versions.setdefault(domain, entry.version) != entry.version:
             raise ModelError(
-                f"The file imports the operators of {domain or 'ai.onnx'!r} at two versions, {versions[domain]} and "
-                f"{entry.version}; it must name one. Export it again."
+                f"The file imports the operators of {domain or 'ai.onnx'!r} at two versions, "
+                f"{versions[domain]} and {entry.version}; it must name one. Export it again."
             )
     if "" not in versions:
         if proto.ir_version >= 3 and proto.opset_import:
@@ -95,7 +95,8 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
         return None
     attribute = node.attribute[0]
     if attribute.name == "value":
-        return attribute.t
+        tensor: TensorProto = attribute.t
+        return tensor
     if attribute.name in ("value_float", "value_int"):
         value = attribute.f if attribute.name == "value_float" else attribute.i
         kind = TensorProto.FLOAT if attribute.name == "value_float" else TensorProto.INT64
@@ -136,7 +137,8 @@ def _sorted(graph: onnx.GraphProto, known: set[str]) -> tuple[NodeProto, ...]:
         for name in needs - known:
             if name not in producer:
                 raise ModelError(
-                    f"{node_name(node)} reads {name!r}, which is no input, no initializer and no node's output. "
+                    f"{node_name(node)} reads {name!r}, which is no input, no initializer and no "
+                    "node's output. "
                     "The file is incomplete: its weights may be missing. Export it again."
                 )
         before = {producer[name] for name in needs - known}

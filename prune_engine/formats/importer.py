@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 import torch
 from onnx import NodeProto, TensorProto, helper
 from torch import Tensor
 
-from prune_engine.errors import ModelError, NoPrunableWeightsError, UnsupportedOperatorError
+from prune_engine.errors import NoPrunableWeightsError, UnsupportedOperatorError
 from prune_engine.formats.batch import free_batch
 from prune_engine.formats.graph import ONNX_DOMAINS, Graph, node_name, read_graph
 from prune_engine.formats.module import OnnxModule
@@ -43,7 +44,8 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
     roles = find_roles(graph)
     if not roles.prunable:
         raise NoPrunableWeightsError(
-            "The graph has no float weight that could be pruned: no convolution, matrix product or embedding takes "
+            "The graph has no float weight that could be pruned: no convolution, matrix product or "
+            "embedding takes "
             "a float initializer. If this is a quantised model, send the float one it was made from."
         )
     shapes = infer_shapes(proto)
@@ -88,7 +90,7 @@ def _refuse_unsupported(graph: Graph) -> None:
 
 @dataclass(frozen=True)
 class _Value:
-    """A value during import: known (`constant`), or computed into `slot` as a tensor or, with `form`, as numbers."""
+    """A value during import: known (`constant`), or in `slot` as a tensor or, with `form`, as numbers."""
 
     slot: int = NOTHING
     constant: np.ndarray | None = None
@@ -159,7 +161,9 @@ class _Compiler:
         self.template.append(value)
         return len(self.template) - 1
 
-    def _step(self, kernel: Kernel, inputs: Sequence[int], output: int | tuple[int, ...], node: Node | None = None) -> None:
+    def _step(
+        self, kernel: Kernel, inputs: Sequence[int], output: int | tuple[int, ...], node: Node | None = None
+    ) -> None:
         operator, name = ("to tensor" if node is None else node.operator), ("" if node is None else node.name)
         self.steps.append(Step(kernel, tuple(inputs), output, (), operator, name))
 
@@ -314,6 +318,3 @@ def _with_lifetimes(steps: list[Step], outputs: tuple[int, ...]) -> tuple[Step, 
         keep |= set(step.inputs)
         planned.append(replace(step, dead=tuple(sorted(dead))))
     return tuple(reversed(planned))
-
-
-__all__ = ["ModelError", "import_onnx", "to_torch"]

@@ -15,9 +15,9 @@ from prune_engine.formats.weights import PrunableWeight
 class OnnxModule(nn.Module):
     """An ONNX graph that runs and trains in torch, in float32.
 
-    In training mode BatchNorm uses batch statistics and updates the running ones; Dropout drops only where the
-    file says `training_mode`. Parameters may be given other storage (`parameter.data = view`): they are looked
-    up at every call.
+    In training mode BatchNorm uses batch statistics and updates the running ones; Dropout drops only where
+    the file says `training_mode`. Parameters may be given other storage (`parameter.data = view`): they are
+    looked up at every call.
     """
 
     def __init__(
@@ -108,9 +108,8 @@ class OnnxModule(nn.Module):
         return {name: self._value(name, original) for name, original in self._original.items()}
 
     def _value(self, name: str, original: np.ndarray) -> np.ndarray:
-        key = self._keys[name]
-        tensor = self._parameters.get(key)
-        current = (tensor if tensor is not None else self._buffers[key]).detach().cpu().numpy()  # type: ignore[union-attr]
+        tensor: Tensor = getattr(self, self._keys[name])
+        current: np.ndarray = tensor.detach().cpu().numpy()
         if original.dtype == np.float32:
             return current.copy()
         return np.where(current == original.astype(np.float32), original, current.astype(original.dtype))

@@ -36,7 +36,8 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
         raise _unreadable(data) from error
     if not proto.HasField("graph"):
         raise ModelFormatError(
-            "The model file is no ONNX file: it has no graph. TensorFlow's .pb files look like this; convert them "
+            "The model file is no ONNX file: it has no graph. TensorFlow's .pb files look like this; "
+            "convert them "
             "with tf2onnx, or send an ONNX file or a TorchScript archive."
         )
     if not proto.graph.node:
@@ -55,7 +56,8 @@ def check_model(proto: onnx.ModelProto) -> None:
                 check_tensor(tensor, where)
     if proto.graph.sparse_initializer:
         raise ModelError(
-            f"The initializer {proto.graph.sparse_initializer[0].values.name!r} is stored as a sparse tensor. "
+            f"The initializer {proto.graph.sparse_initializer[0].values.name!r} is stored as a sparse "
+            "tensor. "
             "Save the model with dense initializers."
         )
     if proto.ir_version > _NEWEST_IR:
@@ -114,7 +116,8 @@ def _unreadable(data: bytes) -> ModelError:
             if field <= 26 and length > len(data) - position:
                 part = "graph" if field == _GRAPH_FIELD else f"field {field}"
                 return ModelError(
-                    f"The ONNX file is cut off: its {part} should have {length} bytes, and {len(data) - position} are "
+                    f"The ONNX file is cut off: its {part} should have {length} bytes, and "
+                    f"{len(data) - position} are "
                     "there. Send it again."
                 )
             position += length

@@ -1,4 +1,4 @@
-"""What a file is, by its content. Reads a few bytes and, for archives, the table of contents; loads nothing."""
+"""What a file is, by its first bytes and, for archives, their table of contents. Loads nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def recognise(path: Path) -> Literal["onnx", "torchscript"]:
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
         raise _foreign("an HTML page", "A download may have given a login or error page. " + _SEND_ONNX)
-    if text.startswith(b"<?xml") or text.startswith(b"<net"):
+    if text.startswith((b"<?xml", b"<net")):
         raise _foreign("an XML file (OpenVINO?)", _SEND_ONNX)
     if text.startswith((b"{", b"[")):
         raise _foreign("a JSON file", _SEND_ONNX)
@@ -106,7 +106,8 @@ def _archive(path: Path) -> Literal["torchscript"]:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelError(
-            "The model file begins as a zip archive (TorchScript?) but its table of contents cannot be read: it is "
+            "The model file begins as a zip archive (TorchScript?) but its table of contents cannot "
+            "be read: it is "
             "cut off or damaged. Send it again."
         ) from error
     inner = {name.partition("/")[2] for name in names}
@@ -115,7 +116,8 @@ def _archive(path: Path) -> Literal["torchscript"]:
     if any(name == "archive_format" or name.startswith("models/") for name in inner | set(names)):
         raise _foreign(
             "a torch.export archive (.pt2)",
-            "Turn it into ONNX: torch.onnx.export(torch.export.load(path), dynamo=True, optimize=False).save('model.onnx')",
+            "Turn it into ONNX: torch.onnx.export(torch.export.load(path), dynamo=True, "
+            "optimize=False).save('model.onnx')",
         )
     if "data.pkl" in inner:
         raise _foreign("a torch.save file (a state_dict or a pickled module)", _FROM_TORCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import onnx
@@ -17,10 +18,8 @@ def infer_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
     Weights are left out of the inference, so it is quick at any model size.
     """
     inferred = skeleton(proto)
-    try:
+    with contextlib.suppress(shape_inference.InferenceError, EncodeError, ValueError, RuntimeError):
         inferred = shape_inference.infer_shapes(inferred)
-    except (shape_inference.InferenceError, EncodeError, ValueError, RuntimeError):
-        pass
     shapes: dict[str, tuple[int | None, ...]] = {}
     graph = inferred.graph
     for value in (*graph.input, *graph.value_info, *graph.output):

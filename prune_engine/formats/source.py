@@ -44,7 +44,8 @@ def read_model(
     Args:
         path: the file. Only this file is read, whatever it refers to.
         filename: the user's name for it, if `path` has another.
-        candidate_shapes: for TorchScript, which does not know its input shapes: tried in order until one runs.
+        candidate_shapes: for TorchScript, which does not know its input shapes: tried in order until one
+        runs.
 
     Raises:
         ModelEmptyError, ModelFormatError, ModelUnsafeError, ExternalDataError, ConversionError: as they say.

@@ -67,7 +67,8 @@ def _scan_code(name: str, code: bytes) -> None:
     instead = "Send an ONNX export of the model instead."
     if match := _HIDDEN_CODE.search(code):
         raise ModelUnsafeError(
-            f"The TorchScript archive defines {match[0].decode()} in {name}, which runs while it is loaded. {instead}"
+            f"The TorchScript archive defines {match[0].decode()} in {name}, which runs while it is "
+            f"loaded. {instead}"
         )
     if match := _FORBIDDEN.search(code):
         raise ModelUnsafeError(
@@ -95,7 +96,7 @@ def convert_torchscript(path: Path, candidate_shapes: Sequence[InputShapes]) -> 
             "Send data with the model, or send an ONNX export."
         )
     with tempfile.TemporaryDirectory(prefix="prunery-torchscript-") as folder:
-        request = {"model": str(path.resolve()), "shapes": candidate_shapes}
+        request: dict[str, object] = {"model": str(path.resolve()), "shapes": candidate_shapes}
         answer = _run(Path(folder), request)
         if "error" in answer:
             raise ConversionError(str(answer["error"]))

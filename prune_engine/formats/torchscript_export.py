@@ -1,6 +1,7 @@
-"""The process that loads a TorchScript archive and exports it: `python -m prune_engine.formats.torchscript_export`.
+"""The process that loads a TorchScript archive and exports it.
 
-Reads a request `{"model": path, "shapes": [...]}` on stdin and writes `model.onnx` and `answer.json` into the
+Run as `python -m prune_engine.formats.torchscript_export`. Reads a request `{"model": path, "shapes": [...]}`
+on stdin and writes `model.onnx` and `answer.json` into the
 current folder: `{"route", "warnings"}` or `{"error"}`.
 """
 
@@ -36,7 +37,7 @@ def export(path: Path, candidates: Sequence[Sequence[tuple[Sequence[int], str]]]
         ConversionError: with the reason.
     """
     try:
-        module = torch.jit.load(str(path), map_location="cpu")
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise ConversionError(f"torch.jit.load refuses the file: {_first_line(error)}") from error
     module.eval()
@@ -56,8 +57,10 @@ def _refuse_fused(module: torch.jit.ScriptModule) -> None:
     for name in _FUSED:
         if name in text:
             raise ConversionError(
-                f"The TorchScript file was traced without gradients and holds the fused operator {name}, which "
-                "cannot be trained. Call torch.backends.mha.set_fastpath_enabled(False), trace it again, or send ONNX."
+                "The TorchScript file was traced without gradients and holds the fused operator "
+                f"{name}, which "
+                "cannot be trained. Call torch.backends.mha.set_fastpath_enabled(False), trace it "
+                "again, or send ONNX."
             )
 
 
@@ -77,7 +80,8 @@ def _fitting_inputs(
     raise ConversionError(
         "The TorchScript model runs with none of the shapes that the data could have: "
         + "; ".join(reasons[:4])
-        + ". Check that the data belong to this model, and that it was traced with a batch size that may change."
+        + ". Check that the data belong to this model, and that it was traced with a batch size that "
+        "may change."
     )
 
 
@@ -145,7 +149,7 @@ def _export(module: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> onnx.
     count = len(_outputs(module, inputs))
     outputs = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
     register_symbolics(OPSET)
-    stream = io.BytesIO()
+    stream: Any = io.BytesIO()
     try:
         torch.onnx.export(
             module, inputs, stream, dynamo=False, opset_version=OPSET, do_constant_folding=False,
@@ -163,7 +167,8 @@ def _export(module: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> onnx.
     ) as error:
         raise ConversionError(
             f"torch.onnx.export cannot convert the TorchScript file: {_first_line(error)} "
-            "Export the original model yourself: torch.onnx.export(model, example, 'model.onnx', dynamo=True)."
+            "Export the original model yourself: torch.onnx.export(model, example, 'model.onnx', "
+            "dynamo=True)."
         ) from error
     return onnx.load_model_from_string(stream.getvalue())
 
@@ -176,7 +181,7 @@ def _input_names(module: torch.jit.ScriptModule, count: int) -> list[str]:
 
 def _compare(module: torch.jit.ScriptModule, data: bytes, inputs: tuple[Tensor, ...]) -> None:
     """Runs the export in onnxruntime next to the original."""
-    import onnxruntime  # noqa: PLC0415 - heavy, and only here
+    import onnxruntime
 
     batch = inputs[0].shape[0]
     try:
@@ -184,13 +189,14 @@ def _compare(module: torch.jit.ScriptModule, data: bytes, inputs: tuple[Tensor, 
     except RuntimeError as error:
         raise ConversionError(
             f"The TorchScript model does not run at batch size {batch}: {_last_line(error)} "
-            "It was traced with a fixed batch size; use x.flatten(1) or x.view(x.size(0), -1) and trace it again."
+            "It was traced with a fixed batch size; use x.flatten(1) or x.view(x.size(0), -1) and "
+            "trace it again."
         ) from error
     try:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=False)}
         found = session.run(None, feed)
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common class
+    except Exception as error:
         raise ConversionError(
             f"The export does not run in onnxruntime at batch size {batch}: {_last_line(error)}"
         ) from error
@@ -198,8 +204,10 @@ def _compare(module: torch.jit.ScriptModule, data: bytes, inputs: tuple[Tensor, 
         distance = _distance(a, torch.from_numpy(np.asarray(b)))
         if distance > _TOLERANCE:
             raise ConversionError(
-                f"The exported ONNX gives other outputs than the TorchScript file at batch size {batch} (relative "
-                f"difference {distance:.2g}). It may have been traced in training mode, or its control flow depends "
+                "The exported ONNX gives other outputs than the TorchScript file at batch size "
+                f"{batch} (relative "
+                f"difference {distance:.2g}). It may have been traced in training mode, or its "
+                "control flow depends "
                 "on the input. Export the original model to ONNX in eval mode and send that."
             )
 

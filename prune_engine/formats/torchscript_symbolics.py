@@ -9,8 +9,9 @@ import torch
 
 def register_symbolics(opset: int) -> None:
     """Adds the operators to the exporter of this process."""
-    torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflatten, opset)
-    torch.onnx.register_custom_op_symbolic("aten::diff", _diff, opset)
+    _register = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]
+    _register("aten::unflatten", _unflatten, opset)
+    _register("aten::diff", _diff, opset)
 
 
 def _constant(g: Any, values: list[int]) -> Any:

@@ -1,4 +1,4 @@
-"""Undoes what the legacy exporter does to equal parameters: it keeps one and puts an Identity for the others."""
+"""The legacy exporter keeps one of several equal parameters, with an Identity for the others: undone here."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What each float constant of a graph is: a prunable weight, another trained parameter, a running statistic,
 or a plain constant.
 
-ONNX does not tell parameters from masks, tables and scalars, so the role comes from the place: the weight operand
-of a convolution or a matrix product is prunable, behind any Transpose, Identity, Cast or Reshape.
+ONNX does not tell parameters from masks, tables and scalars, so the role comes from the place: the weight
+operand of a convolution or a matrix product is prunable, behind any Transpose, Identity, Cast or Reshape.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from onnx import NodeProto, TensorProto, helper
 
@@ -57,7 +58,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class _Alias:
-    """A value that is a constant seen through view-like nodes; `axes[i]` is the constant's axis behind axis i."""
+    """A constant seen through view-like nodes; `axes[i]` is the constant's own axis behind axis i."""
 
     name: str
     shape: tuple[int, ...]
@@ -91,15 +92,17 @@ class _Finder:
             self._arithmetic(node)
             if node.op_type == "BatchNormalization":
                 statistics.update(self.aliases[name].name for name in node.input[3:5] if name in self.aliases)
-        # What two layers share as statistics, or as statistics and as a scale (the legacy exporter merges equal
-        # initializers), cannot follow both: it stays a constant.
+        # What two layers share as statistics, or as statistics and as a scale (the legacy exporter merges
+        # equal initializers), cannot follow both: it stays a constant.
         self.roles.trained -= set(statistics) - set(self.roles.prunable)
         single = {name for name, uses in statistics.items() if uses == 1 and self._uses(name) == 1}
         self.roles.statistics = single - self.roles.trained
         return self.roles
 
     def _uses(self, name: str) -> int:
-        return len(self.graph.consumers.get(name, ())) + sum(value.name == name for value in self.graph.outputs)
+        return len(self.graph.consumers.get(name, ())) + sum(
+            value.name == name for value in self.graph.outputs
+        )
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
@@ -262,7 +265,11 @@ def _weight_places(
             for position, labels in enumerate(operands):
                 free = [i for i, c in enumerate(labels) if c in terms[1] and c not in operands[1 - position]]
                 if any(c not in terms[1] for c in labels) and free:
-                    yield position, "MatMul", lambda rank, axis=free[-1]: axis
+                    yield position, "MatMul", partial(_always, free[-1])
+
+
+def _always(axis: int, _rank: int) -> int:
+    return axis
 
 
 def _vector_places(node: NodeProto) -> tuple[int, ...]:

@@ -84,8 +84,10 @@ def _softmax_of_a_matrix(node: Node) -> Kernel:
     def kernel(x: Tensor) -> Tensor:
         start = axis % x.dim() if axis != x.dim() else axis
         if start == x.dim() - 1:
-            return apply(x, -1)
-        return apply(x.flatten(start), -1).reshape(x.shape)
+            last: Tensor = apply(x, -1)
+            return last
+        whole: Tensor = apply(x.flatten(start), -1)
+        return whole.reshape(x.shape)
 
     return kernel
 
@@ -97,7 +99,12 @@ def _softmax(node: Node) -> Kernel:
 
 
 def _softmax_function(name: str) -> Kernel:
-    return {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax, "Hardmax": _hardmax}[name]
+    functions: dict[str, Kernel] = {
+        "Softmax": torch.softmax,
+        "LogSoftmax": torch.log_softmax,
+        "Hardmax": _hardmax,
+    }
+    return functions[name]
 
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:

@@ -9,7 +9,7 @@ from prune_engine.errors import ModelError
 
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
-_COMPUTE = {
+_COMPUTE: dict[int, torch.dtype] = {
     **dict.fromkeys(FLOATS, torch.float32),
     TensorProto.INT64: torch.int64,
     TensorProto.INT32: torch.int32,

@@ -36,16 +36,17 @@ def _sign(x: Tensor) -> Tensor:
     return torch.sign(x)
 
 
-for _name, _kernel in {
+_BINARY: dict[str, Kernel] = {
     "Add": python.add,
     "Sub": python.sub,
     "Mul": python.mul,
     "Div": _divide,
     "Pow": _power,
-}.items():
+}
+for _name, _kernel in _BINARY.items():
     function(_name, _kernel, scalars=True)
 
-for _name, _unary in {
+_UNARY: dict[str, Kernel] = {
     "Abs": torch.abs,
     "Neg": torch.neg,
     "Exp": torch.exp,
@@ -68,7 +69,8 @@ for _name, _unary in {
     "Asinh": torch.asinh,
     "Acosh": torch.acosh,
     "Atanh": torch.atanh,
-}.items():
+}
+for _name, _unary in _UNARY.items():
     function(_name, _unary)
 
 

@@ -26,7 +26,8 @@ def _gemm(node: Node) -> Kernel:
             product = torch.mm(a, b)
             return product if alpha == 1.0 else alpha * product
         if not c.is_floating_point():
-            return (alpha * torch.mm(a, b) + beta * c).to(a.dtype)
+            whole: Tensor = alpha * torch.mm(a, b) + beta * c
+            return whole.to(a.dtype)
         return torch.addmm(c, a, b, beta=beta, alpha=alpha)
 
     return kernel

@@ -110,7 +110,8 @@ def _local_response_normalization(node: Node) -> Kernel:
         before, after = (size - 1) // 2, size // 2
         padded = functional.pad(squares, (0, 0, before, after))
         total = functional.avg_pool2d(padded, (size, 1), 1).squeeze(1).reshape(x.shape)
-        return x / (bias + alpha * total) ** beta
+        scaled: Tensor = x / (bias + alpha * total) ** beta
+        return scaled
 
     return kernel
 

@@ -1,4 +1,4 @@
-"""Reductions along axes. The axes moved from attribute to input at opset 13 (ReduceSum) and 18 (the others)."""
+"""Reductions. The axes moved from attribute to input at opset 13 (ReduceSum) and 18 (the others)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _norm(order: int) -> Reduce:
     """vector_norm: the root of a sum of squares has no gradient at zero."""
 
     def reduce(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-        if not x.is_floating_point():
-            return torch.linalg.vector_norm(x.double(), order, axes, keepdim=keep).to(x.dtype)
-        return torch.linalg.vector_norm(x, order, axes, keepdim=keep)
+        whole = x if x.is_floating_point() else x.double()
+        norm: Tensor = torch.linalg.vector_norm(whole, order, axes, keepdim=keep)
+        return norm.to(x.dtype)
 
     return reduce
 
@@ -42,6 +42,10 @@ def _mean(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     if not x.is_floating_point():
         return torch.div(x.sum(axes, keepdim=keep), x.numel(), rounding_mode="trunc")
     return x.mean(axes, keepdim=keep)
+
+
+def _squares(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    return (x * x).sum(axes, keepdim=keep, dtype=x.dtype)
 
 
 _REDUCTIONS: dict[str, Reduce] = {
@@ -60,7 +64,7 @@ _REDUCTIONS: dict[str, Reduce] = {
     "ReduceL2": _norm(2),
     "ReduceLogSum": lambda x, axes, keep: torch.log(x.sum(axes, keepdim=keep)),
     "ReduceLogSumExp": _log_sum_exp,
-    "ReduceSumSquare": lambda x, axes, keep: (x * x).sum(axes, keepdim=keep, dtype=x.dtype),
+    "ReduceSumSquare": _squares,
 }
 _MOVED_AT_18 = [name for name in _REDUCTIONS if name != "ReduceSum"]
 
@@ -104,7 +108,8 @@ def _arg_extreme(node: Node) -> Kernel:
         return lambda x: pick(x, axis, keepdim=keep)
 
     def kernel(x: Tensor) -> Tensor:
-        return x.shape[axis] - 1 - pick(x.flip(axis), axis, keepdim=keep)
+        place: Tensor = pick(x.flip(axis), axis, keepdim=keep)
+        return x.shape[axis] - 1 - place
 
     return kernel
 
@@ -129,7 +134,8 @@ def _top_k(node: Node) -> Kernel:
 
     def kernel(x: Tensor, count: int | Axes) -> tuple[Tensor, Tensor]:
         k = count[0] if isinstance(count, list) else count
-        values, indices = torch.sort(x, dim=axis, descending=largest, stable=True)  # equal values: the lower index first
+        # stable: of equal values the lower index comes first
+        values, indices = torch.sort(x, dim=axis, descending=largest, stable=True)
         return values.narrow(axis, 0, k), indices.narrow(axis, 0, k)
 
     return kernel

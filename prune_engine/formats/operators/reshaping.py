@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
+from prune_engine.formats.operators.creation import check_size
 from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
-from prune_engine.formats.operators.creation import check_size
 
 function("Identity", lambda x: x)
 function("CastLike", lambda x, like: x.to(like.dtype), since=15)

@@ -46,17 +46,17 @@ class _Method:
 def _places(axis: _Axis, how: str) -> np.ndarray:
     """Where on the input axis each output element lies."""
     x, n, out = np.arange(axis.wanted, dtype=np.float64), axis.size, axis.wanted
+    half: np.ndarray = (x + 0.5) / axis.scale - 0.5
     if how == "align_corners":
-        return x * (n - 1) / (out - 1) if out > 1 else x * 0
+        return np.linspace(0.0, n - 1, out) if out > 1 else np.zeros(out)
     if how == "asymmetric":
-        return x / axis.scale
+        return np.asarray(x / axis.scale)
     if how == "tf_crop_and_resize":
         if out > 1:
-            return axis.start * (n - 1) + x * (axis.end - axis.start) * (n - 1) / (out - 1)
-        return x * 0 + 0.5 * (axis.start + axis.end) * (n - 1)
+            return np.linspace(axis.start * (n - 1), axis.end * (n - 1), out)
+        return np.full(out, 0.5 * (axis.start + axis.end) * (n - 1))
     if how == "pytorch_half_pixel" and out <= 1:
-        return x * 0
-    half = (x + 0.5) / axis.scale - 0.5
+        return np.zeros(out)
     if how == "half_pixel_symmetric":
         half = half + n / 2 * (1 - out / (axis.scale * n))
     return half
@@ -138,7 +138,9 @@ class _Resizer:
         if how.mode == "linear" and how.coordinates in ("half_pixel", "align_corners", "pytorch_half_pixel"):
             if how.coordinates == "pytorch_half_pixel" and 1 in size:
                 return None
-            return functional.interpolate(x, size, mode="bilinear", align_corners=how.coordinates == "align_corners")
+            return functional.interpolate(
+                x, size, mode="bilinear", align_corners=how.coordinates == "align_corners"
+            )
         if how.mode == "nearest" and how.coordinates == "asymmetric" and how.nearest == "floor":
             return functional.interpolate(x, size, mode="nearest")
         return None
@@ -156,7 +158,9 @@ class _Resizer:
         return self.known[key]
 
 
-def _by_scales(x: Tensor, scales: Sequence[float], axes: Sequence[int], roi: Sequence[float]) -> dict[int, _Axis]:
+def _by_scales(
+    x: Tensor, scales: Sequence[float], axes: Sequence[int], roi: Sequence[float]
+) -> dict[int, _Axis]:
     found = {}
     for place, (axis, scale) in enumerate(zip(axes, scales, strict=True)):
         bounds = (roi[place], roi[place + len(axes)]) if roi else (0.0, 1.0)

@@ -88,7 +88,7 @@ def _divide(a: Any, b: Any) -> Any:
     return a / b
 
 
-for _name, _apply in {
+_ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": python.add,
     "Sub": python.sub,
     "Mul": python.mul,
@@ -113,7 +113,8 @@ for _name, _apply in {
     "Min": lambda *v: min(v),
     "Max": lambda *v: max(v),
     "Identity": lambda a: a,
-}.items():
+}
+for _name, _apply in _ELEMENTWISE.items():
     host_operator(_name)(_elementwise(_apply))
 
 
@@ -215,7 +216,13 @@ def _constant_of_shape(node: Node, forms: Sequence[Host]) -> Built:
 def _reduce(node: Node, forms: Sequence[Host]) -> Built:
     if not forms[0].is_list:
         return None
-    apply = {"ReduceProd": math.prod, "ReduceSum": sum, "ReduceMax": max, "ReduceMin": min}[node.operator]
+    functions: dict[str, Callable[..., Any]] = {
+        "ReduceProd": math.prod,
+        "ReduceSum": sum,
+        "ReduceMax": max,
+        "ReduceMin": min,
+    }
+    apply = functions[node.operator]
     if node.attribute("keepdims", 1):
         return lambda v, axes=None: [apply(v)], Host(1)
     return lambda v, axes=None: apply(v), NUMBER

@@ -1,8 +1,8 @@
 """The operator table: which ONNX operators are known, at which opsets, and how each becomes a torch function.
 
 A family's file registers a *builder* per operator. The builder reads the node's attributes once and returns a
-*kernel*: a function of the run-time inputs. Absent optional inputs are None. A node with several outputs has a
-kernel that returns a tuple of as many values.
+*kernel*: a function of the run-time inputs. Absent optional inputs are None. A node with several outputs
+has a kernel that returns a tuple of as many values.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Result = Literal["tensor", "list", "number"]
 class Node:
     """What a builder may know of a node.
 
-    `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is, `statistics`
-    the inputs that are running statistics which the kernel may update in place.
+    `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is,
+    `statistics` the inputs that are running statistics which the kernel may update in place.
     """
 
     name: str
@@ -92,7 +92,7 @@ def operator(
     device: bool = False,
     result: Result = "tensor",
 ) -> Callable[[Builder], Builder]:
-    """Registers a builder for `names` at the opsets `since` to `until`; the options are those of `Operator`."""
+    """Registers a builder for `names` at opsets `since` to `until`; the options are those of `Operator`."""
 
     def register(build: Builder) -> Builder:
         for name in names:
