@@ -6,6 +6,7 @@ The store knows names and bytes only; size and SHA-256 of a file are in the job'
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import shutil
@@ -68,6 +69,8 @@ class ArtifactStore:
             TooLargeError: more than `limit` bytes came; `param` names what is too large.
         """
         digest, size = hashlib.sha256(), 0
+        loop = asyncio.get_running_loop()
+        hashing: asyncio.Future[None] | None = None
         try:
             with _failures(key):
                 writer = obstore.open_writer_async(
@@ -79,9 +82,14 @@ class ArtifactStore:
                     size += len(chunk)
                     if limit is not None and size > limit:
                         raise TooLargeError(f"the file is larger than {limit} bytes", param=param)
-                    digest.update(chunk)
+                    # In a thread, while this chunk is written and the next one comes in.
+                    if hashing is not None:
+                        await hashing
+                    hashing = loop.run_in_executor(None, digest.update, chunk)
                     with _failures(key):
                         await writer.write(chunk)
+                if hashing is not None:
+                    await hashing
                 with _failures(key):
                     await stack.aclose()  # the file is there, whole, from here on
         except BaseException:

@@ -47,6 +47,11 @@ class AsyncJobStore:
         """The job."""
         return (await self._read(job_id))[1]
 
+    async def records(self, job_ids: Iterable[str]) -> list[str | None]:
+        """The records of several jobs as JSON in one round trip; None where there is no such job."""
+        with availability():
+            return list(await self._redis.mget([self._layout.record(job_id) for job_id in job_ids]))
+
     async def page(
         self, limit: int, after: str | None = None, status: Status | None = None
     ) -> tuple[list[Job], bool]:

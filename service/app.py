@@ -19,6 +19,7 @@ from prune_engine import __version__
 from service import handlers
 from service.metrics import Metrics
 from service.openapi import schema
+from service.reads import Reads
 from service.requests import RequestMiddleware
 from service.rooms import Rooms
 from service.routes import datasets, events, files, jobs, operation
@@ -52,7 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
-    rooms = Rooms(settings, AsyncJobStore(settings), ArtifactStore(settings), Doorbell(settings), metrics)
+    store = AsyncJobStore(settings)
+    rooms = Rooms(settings, store, ArtifactStore(settings), Doorbell(settings), metrics, Reads(store))
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.
     warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "celery.app.amqp"))

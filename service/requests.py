@@ -19,7 +19,7 @@ from service.metrics import Metrics
 from service.problems import problem_response
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_READING = frozenset({"GET", "HEAD"})
 _log = structlog.get_logger("service")
 
 
@@ -68,14 +68,15 @@ class RequestMiddleware:
         finally:
             seconds = time.perf_counter() - began
             self._metrics.answered(scope["method"], _route(scope), status, seconds)
-            write = _log.debug if scope["path"] in _QUIET else _log.info
-            write(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status or None,
-                ms=round(seconds * 1000, 1),
-            )
+            # Clients that poll would fill the log with what the metrics count already.
+            if scope["method"] not in _READING or not 200 <= status < 400:
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status or None,
+                    ms=round(seconds * 1000, 1),
+                )
 
 
 def _request_id(scope: Scope) -> str:

@@ -13,6 +13,7 @@ from jobs.async_store import AsyncJobStore
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from service.metrics import Metrics
+from service.reads import Reads
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Rooms:
     artifacts: ArtifactStore
     doorbell: Doorbell
     metrics: Metrics
+    reads: Reads
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:

@@ -34,7 +34,7 @@ _GATHERED: Final = 1024 * 1024
 
 
 class _Sniffer(Protocol):
-    def feed(self, chunk: bytes) -> None: ...
+    def feed(self, chunk: memoryview) -> None: ...
 
 
 @dataclass
@@ -126,16 +126,20 @@ async def _store(part: Part, sniffer: _Sniffer, key: str, rooms: Rooms, limit: i
     counter = rooms.metrics.uploaded.labels(part.name)
 
     async def watched() -> AsyncIterator[bytes]:
-        gathered = bytearray()
+        # Small chunks are gathered: each write is a hop to another thread.
+        gathered: list[memoryview] = []
+        length = 0
         async for chunk in part.chunks():
             sniffer.feed(chunk)
-            gathered += chunk
-            if len(gathered) >= _GATHERED:
-                counter.inc(len(gathered))
-                yield bytes(gathered)
+            gathered.append(chunk)
+            length += len(chunk)
+            if length >= _GATHERED:
+                counter.inc(length)
+                yield b"".join(gathered)
                 gathered.clear()
-        counter.inc(len(gathered))
-        yield bytes(gathered)
+                length = 0
+        counter.inc(length)
+        yield b"".join(gathered)
 
     return await rooms.artifacts.put_stream(key, watched(), limit=limit, param=part.name)
 

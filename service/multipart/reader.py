@@ -52,14 +52,14 @@ class Part:
         """Whether the part was sent with a file name."""
         return self.filename is not None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The part's bytes as they come in.
+    async def chunks(self) -> AsyncIterator[memoryview]:
+        """The part's bytes as they come in: views of the body's chunks, not copies.
 
         Raises:
             MultipartInvalidError: the body is malformed or ends within the part.
         """
         while isinstance(token := await self._reader.next_token(), memoryview):
-            yield bytes(token)
+            yield token
 
     async def text(self, limit: int) -> str:
         """The whole part as text.

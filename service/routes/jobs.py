@@ -136,8 +136,9 @@ async def get_job(
 ) -> Any:
     """With `wait`, the answer comes as soon as something changes; an ended job is answered at once."""
     check_job_id(job_id)
-    job = await (_changed(job_id, wait, rooms) if wait else rooms.store.get(job_id))
-    return await _answer(job, rooms)
+    if wait:
+        return await _answer(await _changed(job_id, wait, rooms), rooms)
+    return Response(await rooms.reads.get(job_id), media_type="application/json")
 
 
 @router.post(

@@ -37,10 +37,10 @@ class DataSniffer:
         self._head = b""
         self._size = 0
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Look at the next bytes of the file."""
         if len(self._head) < _TEXT_BYTES:
-            self._head += chunk[: _TEXT_BYTES - len(self._head)]
+            self._head += bytes(chunk[: _TEXT_BYTES - len(self._head)])
         self._size += len(chunk)
 
     def finish(self, read: ReadRange) -> DataFormat:

@@ -26,14 +26,14 @@ class ModelSniffer:
         self._size = 0
         self._walk = OnnxWalk()
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Look at the next bytes of the file.
 
         Raises:
             ModelFormatError: they show that it is no model, so that the rest need not be sent.
         """
         if len(self._head) < HEAD_BYTES:
-            self._head += chunk[: HEAD_BYTES - len(self._head)]
+            self._head += bytes(chunk[: HEAD_BYTES - len(self._head)])
         self._size += len(chunk)
         self._walk.feed(chunk)
         if self._walk.is_foreign and self._size >= HEAD_BYTES and not self._head.startswith(_ZIP):

@@ -55,7 +55,7 @@ class OnnxWalk:
         self._fields = 0
         self._broken: str | None = None
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Look at the next bytes of the file."""
         if len(self._head) < HEAD_BYTES:
             self._head += chunk[: HEAD_BYTES - len(self._head)]

@@ -13,11 +13,11 @@ class TokenizerSniffer:
         self._head = b""
         self._tail = b""
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Look at the next bytes of the file."""
         if len(self._head) < 16:
-            self._head += chunk[:16]
-        self._tail = (self._tail + chunk[-16:])[-16:]
+            self._head += bytes(chunk[:16])
+        self._tail = (self._tail + bytes(chunk[-16:]))[-16:]
 
     def finish(self) -> None:
         """Check that what went by is one JSON object by its looks.
