@@ -29,6 +29,7 @@ from prune_engine.spec import Preprocess
 
 CHANCE = 1e-3
 SAME_GAIN = 1.5
+MANY_VALUES = 4
 PROBE_ROWS = 8
 HOW_TO_SET = (
     'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
@@ -146,7 +147,7 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
     _score_all(trial, attempts, rows, score)
     if len(trial) > rows and trial.rows_affordable(len(attempts)) > FIRST_ROWS:
         rows = trial.rows_affordable(len(attempts))
-        best = max((a.score.value for a in attempts if a.score), default=0.0)
+        best = max(map(_value, attempts))
         margin = 300 * 0.5 / np.sqrt(FIRST_ROWS) if plan.task == "classification" else np.inf
         _score_all(trial, [a for a in attempts if a.score and a.score.value >= best - margin], rows, score)
     ran = [attempt for attempt in attempts if attempt.score is not None]
@@ -173,26 +174,41 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
 
 
 def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
-    """The highest score, the simplest of equal ones; among those that differ only in mean and a little in
-    scale, which accuracy can hardly tell apart, the one with the lowest loss.
+    """The highest score, the simplest of equal ones, with two rules for what scores can hardly tell apart.
 
-    Loss may not decide between different scales: a net with ReLUs is as right on inputs 255 times as large,
-    and
-    surer of itself.
+    Scalings column by column fit almost any table a little, so they must be better by more than noise. And
+    among
+    candidates that differ only in mean and a little in scale, the one with the lowest loss is taken. Loss
+    may not
+    decide between different scales: a net with ReLUs is as right on inputs 255 times as large, and surer of
+    itself.
     """
-    best = max(ran, key=lambda a: a.score.value if a.score else -np.inf)
+    best = max(ran, key=_value)
+    noise = _noise(best, rows)
+    simple = [attempt for attempt in ran if len(attempt.preprocess.mean) <= MANY_VALUES]
+    if simple and _value(max(simple, key=_value)) >= _value(best) - noise:
+        ran, best = simple, max(simple, key=_value)
     if best.score is None or not np.isfinite(best.score.loss):
         return best
-    share = min(max(best.score.value / 100, 1 / rows), 1 - 1 / rows)
-    noise = 100 * np.sqrt(2 * share * (1 - share) / rows)
     close = [
         attempt
         for attempt in ran
-        if attempt.score
-        and attempt.score.value >= best.score.value - noise
+        if _value(attempt) >= _value(best) - noise
         and 1 / SAME_GAIN < _gain(attempt) / _gain(best) < SAME_GAIN
     ]
     return min(close, key=lambda a: a.score.loss if a.score else np.inf)
+
+
+def _value(attempt: Attempt) -> float:
+    return attempt.score.value if attempt.score else -np.inf
+
+
+def _noise(best: Attempt, rows: int) -> float:
+    """Standard error of the difference of two accuracies in %; 0 for other scores."""
+    if best.score is None or not np.isfinite(best.score.loss):
+        return 0.0
+    share = min(max(best.score.value / 100, 1 / rows), 1 - 1 / rows)
+    return float(100 * np.sqrt(2 * share * (1 - share) / rows))
 
 
 def _gain(attempt: Attempt) -> float:
@@ -267,10 +283,9 @@ def _why(best: Attempt, ran: Sequence[Attempt], plan: Plan, rows: int) -> str:
     else:
         text = f"outputs and labels are closest to a straight line with it (r2 {best.straight_line:.3f})"
     others = [attempt for attempt in ran if attempt is not best and attempt.score]
-    if others:
-        second = max(others, key=lambda a: a.score.value if a.score else -np.inf)
-        if second.score is not None:
-            text += f"; next: {second.name}, {second.score.value:.2f} %"
+    if others and value > 0:
+        second = max(others, key=_value)
+        text += f"; next: {second.name}, {_value(second):.2f} %"
     return text
 
 

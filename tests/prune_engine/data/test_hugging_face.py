@@ -111,7 +111,9 @@ def test_a_training_split_without_labels_is_refused() -> None:
         arrays_of(loaded)
 
 
-def test_a_folder_of_files_is_loaded_like_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_files_is_loaded_like_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "numbers"
     folder.mkdir()
     (folder / "train.csv").write_text("a,b,target\n1,2,3\n4,5,6\n")

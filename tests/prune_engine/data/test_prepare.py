@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from prune_engine.data import data_from_arrays, read_data
 from prune_engine.data.built_in import digits
@@ -310,3 +310,43 @@ def test_resnet20_is_found_to_want_imagenets_mean_and_std(shared_models: Path, s
     quality = measure_quality(session(model, 1), prepared.holdout, prepared)
     assert quality.rows == 500
     assert quality.value > 88
+
+
+def test_a_graph_that_takes_single_rows_without_saying_so_is_fed_one_by_one() -> None:
+    model = mlp(digits_layers())
+    reshape = helper.make_node("Reshape", ["output", "one_row"], ["single"])
+    model.graph.node.append(reshape)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 10]), "one_row"))
+    model.graph.output[0].name = "single"
+    prepared = prepared_for(model, digits())
+    assert prepared.fixed_batch == 1
+    assert measure_quality(session(model, 1), prepared.holdout, prepared).value > 90
+
+
+@pytest.mark.parametrize(
+    ("scale", "mean", "std", "found"),
+    [(1 / 255, 0.0, 1.0, "[0, 1]"), (1 / 255, 0.5, 0.5, "[-1, 1]"), (1.0, 0.0, 1.0, "as is")],
+)
+def test_images_sent_as_flat_floats_are_tried_as_images(
+    scale: float, mean: float, std: float, found: str
+) -> None:
+    data = digits()
+    pixels = {name: data[name].reshape(-1, 64) * 15.0 for name in ("x_train", "x_test")}
+    weight, bias = digits_layers()[0]
+    first = weight * std / (scale * 15 * 16), bias + (weight * mean / (scale * 15 * 16)).sum(axis=0)
+    prepared = prepared_for(mlp([first, digits_layers()[1]]), data | pixels)
+    assert prepared.info.preprocess.name == found
+
+
+def test_column_means_are_taken_of_all_training_rows() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.exponential(100, size=(5000, 3))
+    layers = [(rng.normal(size=(3, 1)), np.zeros(1))]
+    y = forward(layers, (x - x.mean(axis=0)) / x.std(axis=0))
+    prepared = prepared_for(mlp(layers), {"x_train": x, "y_train": y, "x_test": x[:50], "y_test": y[:50]})
+    assert np.allclose(prepared.info.preprocess.chosen.mean, x.mean(axis=0))
+
+
+def test_splits_with_rows_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ShapeMismatchError, match=r"\(64,\) in the train split and \(63,\)"):
+        data_from_arrays({"x_train": np.zeros((20, 64)), "x_test": np.zeros((5, 63))})
