@@ -34,8 +34,8 @@ class Rooms:
         await self.store.close()
 
 
-def rooms_of(request: Request) -> Rooms:
-    """The rooms of the application that handles `request`."""
+async def rooms_of(request: Request) -> Rooms:
+    """The rooms of the application that handles `request`. Async, since FastAPI runs others in threads."""
     rooms: Rooms = request.app.state.rooms
     return rooms
 
