@@ -88,7 +88,8 @@ class FlatParameters:
                 targets.append(target)
                 sources.append(parameter.grad)
                 parameter.grad = None
-        torch._foreach_copy_(targets, sources)
+        if targets:
+            torch._foreach_copy_(targets, sources)
         return self._gradient
 
     def show_others(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from prune_engine.training.losses import distillation_loss, task_loss
@@ -32,23 +33,46 @@ class Objective:
         self._prepared = prepared
         self._share = share
         self._temperature = temperature
-        self._all_outputs = prepared.task == "distillation"
-        wanted = None if self._all_outputs else prepared.output_index
-        self._teacher = Teacher(module, prepared.train, wanted, expected_rows) if share > 0.0 else None
+        fixed = prepared.fixed_batch
+        self._teacher = Teacher(module, prepared.train, expected_rows, fixed) if share > 0.0 else None
 
-    def __call__(self, index: Tensor) -> Tensor:
-        """Loss of the training rows `index`, a scalar with its graph."""
-        prepared = self._prepared
-        inputs, labels = prepared.train.batch(index)
-        outputs = self._module(*inputs)
-        prediction = outputs[prepared.output_index]
-        task = task_loss(prediction, labels, prepared) if labels is not None and self._share < 1.0 else None
-        if self._teacher is None:
-            assert task is not None  # noqa: S101 - without labels the share is 1, and then there is a teacher
-            return task
-        taught = self._teacher(index, inputs)
-        if self._all_outputs:
-            teaching = distillation_loss(outputs, taught, prepared, self._temperature)
-        else:
-            teaching = distillation_loss(prediction, taught[0], prepared, self._temperature)
-        return teaching if task is None else (1.0 - self._share) * task + self._share * teaching
+    def backward(self, index: Tensor) -> Tensor:
+        """Leave the gradient of the mean loss of the training rows `index` in the parameters; the loss.
+
+        A model that demands a batch size gets the rows in such pieces, and the gradients are added up.
+        """
+        pieces = index.split(self._prepared.fixed_batch or len(index))  # type: ignore[no-untyped-call]
+        total = torch.zeros((), device=index.device)
+        for piece in pieces:
+            inputs, labels = self._prepared.train.batch(piece)
+            loss = self._loss(self._module(*inputs), labels, self._taught(piece, inputs)) / len(pieces)
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        return total
+
+    def constant_answer(self, index: Tensor) -> float:
+        """The loss of answering every row with the mean of the outputs; what a destroyed network has."""
+        piece = index[: self._prepared.fixed_batch or len(index)]
+        inputs, labels = self._prepared.train.batch(piece)
+        with torch.no_grad():
+            outputs = tuple(
+                output.mean(0, keepdim=True).expand_as(output)
+                if output.is_floating_point() and output.dim()
+                else output
+                for output in self._module(*inputs)
+            )
+            return float(self._loss(outputs, labels, self._taught(piece, inputs)))
+
+    def _taught(self, index: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return None if self._teacher is None else self._teacher(index, inputs)
+
+    def _loss(
+        self, outputs: tuple[Tensor, ...], labels: Tensor | None, taught: tuple[Tensor, ...] | None
+    ) -> Tensor:
+        prepared, share = self._prepared, self._share
+        parts = []
+        if labels is not None and share < 1.0:
+            parts.append((1.0 - share) * task_loss(outputs[prepared.output_index], labels, prepared))
+        if taught is not None:
+            parts.append(share * distillation_loss(outputs, taught, prepared, self._temperature))
+        return torch.stack(parts).sum()

@@ -13,6 +13,8 @@ from prune_engine.training.density_rule import gate_rule
 from prune_engine.training.length import choose_batch_size, choose_epochs
 from prune_engine.training.result import PrunableInfo
 
+AUTO_RATE = "by the rule"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +29,7 @@ class Settings:
     total_steps: int
     max_minutes: float | None
     learning_rate: float
+    learning_rate_why: str
     weight_decay: float
     distillation: float
     distillation_temperature: float
@@ -46,6 +49,7 @@ def resolve(
     prunable: int,
     neurons: int,
     rows: int,
+    fixed_batch: int | None = None,
     labelled: bool,
     row_operations: int | None = None,
     device: str = "cpu",
@@ -57,6 +61,7 @@ def resolve(
         prunable: prunable weights of the model.
         neurons: output neurons or channels of all prunable weights together.
         rows: training rows.
+        fixed_batch: batch size that the model demands; a step then takes a multiple of it.
         labelled: whether there are labels; without them all of the loss is distillation.
         row_operations: multiply-adds of one row forward, None: not known.
         device: "cpu" or "cuda".
@@ -66,6 +71,8 @@ def resolve(
     """
     kept = kept_count(spec.density, prunable)
     batch_size = choose_batch_size(rows) if spec.batch_size == "auto" else min(spec.batch_size, rows)
+    if fixed_batch is not None:
+        batch_size = max(round(batch_size / fixed_batch), 1) * fixed_batch
     steps_per_epoch = max(rows // batch_size, 1)
     if spec.epochs == "auto":
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
@@ -82,6 +89,7 @@ def resolve(
         total_steps=epochs * steps_per_epoch,
         max_minutes=spec.max_minutes,
         learning_rate=rule.learning_rate,
+        learning_rate_why=AUTO_RATE if spec.learning_rate == "auto" else "as asked",
         weight_decay=spec.weight_decay,
         distillation=rule.distillation if labelled else 1.0,
         distillation_temperature=spec.distillation_temperature,

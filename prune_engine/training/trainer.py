@@ -18,8 +18,9 @@ from prune_engine.training.curve import Curve
 from prune_engine.training.objective import Objective
 from prune_engine.training.operations import row_operations
 from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
+from prune_engine.training.rate_probe import standing_rate
 from prune_engine.training.result import Trainable, TrainingResult
-from prune_engine.training.settings import Settings, outputs, resolve
+from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
 from prune_engine.training.validation import HoldoutSample
 
 if TYPE_CHECKING:
@@ -69,12 +70,14 @@ class _Training:
 
     def _resolve(self, spec: PruneSpec, device: torch.device) -> Settings:
         train = self._prepared.train
-        inputs, labels = train.batch(slice(0, min(len(train), 2)))
+        fixed = self._prepared.fixed_batch
+        inputs, labels = train.batch(torch.arange(fixed or 2) % len(train))
         return resolve(
             spec,
             prunable=self._flat.prunable,
             neurons=sum(outputs(weight) for weight in self._module.prunable),
             rows=len(train),
+            fixed_batch=fixed,
             labelled=labels is not None and self._prepared.task != "distillation",
             row_operations=row_operations(self._module, inputs),
             device=device.type,
@@ -94,6 +97,8 @@ class _Training:
             settings.total_steps * settings.batch_size,
         )
         self._module.train()
+        if settings.learning_rate_why == AUTO_RATE:
+            settings = self.settings = self._probe(settings)
         method = METHODS[settings.method](self._flat, settings.gates)
         pruning = PruningPhase(self._flat, method, settings.learning_rate, settings.weight_decay)
         if prunes:
@@ -118,6 +123,21 @@ class _Training:
             durations={"pruning": fixed_at - self._started, "finetuning": time.monotonic() - fixed_at},
         )
 
+    def _probe(self, settings: Settings) -> Settings:
+        """Lower the learning rate where the network would not stand it; leaves the module as it was."""
+        assert isinstance(self._module, torch.nn.Module)  # noqa: S101 - every module with parameters is one
+        buffers = [(buffer, buffer.clone()) for buffer in self._module.buffers()]
+        batches = shuffled(
+            len(self._prepared.train), settings.batch_size, settings.seed + 1, self._flat.values.device
+        )
+        rate = standing_rate(self._flat, self._objective, batches, settings.learning_rate)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        if rate == settings.learning_rate:
+            return settings
+        why = f"the network does not stand the rule's {settings.learning_rate:.2g}"
+        return replace(settings, learning_rate=rate, learning_rate_why=why)
+
     def _train(self, phase: Phase, until: float) -> None:
         """Step after step until `until` of the whole training is done."""
         for index in self._batches:
@@ -125,8 +145,7 @@ class _Training:
             if progress >= until:
                 break
             phase.before_forward(progress)
-            loss = self._objective(index)
-            torch.autograd.backward(loss)
+            loss = self._objective.backward(index)
             phase.after_backward(progress)
             self._step += 1
             self._curve.step(self._step, loss, phase.stage, phase.density, progress)

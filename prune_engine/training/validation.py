@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from prune_engine.training.inference import outputs_for
 from prune_engine.training.losses import class_scores
 from prune_engine.training.result import Trainable
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from prune_engine.data import Prepared
 
 LARGEST_SAMPLE = 2_000
-CHUNK = 500
 
 
 class HoldoutSample:
@@ -39,25 +38,25 @@ class HoldoutSample:
         if name in ("accuracy", "agreement"):
             wanted = truth if name == "accuracy" else self._classes(truth)
             return 100.0 * float((self._classes(prediction) == wanted.reshape(-1)).float().mean())
-        error = prediction.float().reshape(truth.shape) - truth.float()
+        scale = self._prepared.target_scale
+        columns = truth.reshape(len(truth), -1).float()
+        error = (prediction.float().reshape(columns.shape) - columns) * columns.new_tensor(scale.scale)
         if name == "mae":
             return float(error.abs().mean())
         if name == "mse":
             return float(error.square().mean())
-        return float(error.norm() / truth.float().norm().clamp_min(1e-12))
-
-    def _chunks(self) -> list[slice]:
-        return [slice(at, min(at + CHUNK, self._rows)) for at in range(0, self._rows, CHUNK)]
+        return float(error.norm() / (columns - columns.mean()).norm().clamp_min(1e-12))
 
     def _labels(self) -> Tensor:
-        labels = [self._prepared.holdout.batch(chunk)[1] for chunk in self._chunks()]
-        return torch.cat([label for label in labels if label is not None])
+        labels = self._prepared.holdout.batch(slice(0, self._rows))[1]
+        assert labels is not None  # noqa: S101 - only distillation comes without labels
+        return labels
 
     def _predict(self, module: Trainable) -> Tensor:
         module.eval()
-        index, holdout = self._prepared.output_index, self._prepared.holdout
-        with torch.no_grad():
-            return torch.cat([module(*holdout.batch(chunk)[0])[index] for chunk in self._chunks()])
+        prepared = self._prepared
+        outputs = outputs_for(module, prepared.holdout, self._rows, prepared.fixed_batch)
+        return outputs[prepared.output_index]
 
     def _classes(self, output: Tensor) -> Tensor:
         """Most likely class of every row; a single output scores the second of two classes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from prune_engine.data.targets import TargetScale
 from prune_engine.report import Metric
 from tests.trained import digits_net, tutorial_arrays, tutorial_net
 
@@ -72,6 +73,8 @@ class Task:
     output_index: int = 0
     outputs_are: str = "logits"
     loss_scale: float = 1.0
+    fixed_batch: int | None = None
+    target_scale: TargetScale = field(default_factory=TargetScale)
 
 
 def nonzero(network: Network) -> int:
