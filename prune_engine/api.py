@@ -152,7 +152,9 @@ def _read_data(
     labels: Labels,
 ) -> RawData:
     if isinstance(data, Mapping):
-        return data_from_arrays(data, name=labels.data_name or "arrays")
+        return data_from_arrays(
+            data, name=labels.data_name or "arrays", tokenizer=tokenizer, max_length=spec.max_length
+        )
     path, source = Path(data), labels.data_source
     name = labels.data_name or path.name
     if not path.is_file():

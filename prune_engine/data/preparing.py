@@ -44,7 +44,8 @@ def prepare(
         ShapeMismatchError, NotFiniteError, LabelRangeError, TooFewSamplesError, PreprocessError, SpecError,
         DataError: each says what was wrong, where, and what to do.
     """
-    if raw.kind == "text":
+    numbers = {name for name, array in raw.train.inputs.items() if array.dtype.kind != "U"}
+    if raw.kind == "text" and not numbers.issuperset(info.name for info in inputs):
         from prune_engine.data.text import tokenise
 
         raw = tokenise(raw, inputs)

@@ -64,7 +64,13 @@ class RawData:
     warnings: tuple[str, ...] = field(default=())
 
 
-def data_from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> RawData:
+def data_from_arrays(
+    arrays: Mapping[str, Any],
+    *,
+    name: str = "arrays",
+    tokenizer: Path | None = None,
+    max_length: int = 128,
+) -> RawData:
     """Data in memory, for `prune_engine.prune(model, {"x_train": ...})`.
 
     Args:
@@ -72,13 +78,21 @@ def data_from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> RawD
         inputs
             and `labels`, each with or without `_train`/`_test`; without labels the dense model is distilled.
         name: what the report calls it.
+        tokenizer: a `tokenizer.json`, for texts.
+        max_length: tokens a text is cut or padded to.
 
     Raises:
         DataFormatError: no inputs among the names, or a dtype that is no number and no text.
         DataUnsafeError: an object array.
         ShapeMismatchError: arrays of one split differ in their number of rows.
     """
-    return raw_from_arrays({key: np.asarray(value) for key, value in arrays.items()}, name, "memory")
+    return raw_from_arrays(
+        {key: np.asarray(value) for key, value in arrays.items()},
+        name,
+        "memory",
+        tokenizer=tokenizer,
+        max_length=max_length,
+    )
 
 
 def raw_from_arrays(

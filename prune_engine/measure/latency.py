@@ -73,13 +73,13 @@ def sentence(ratio: float) -> str:
     elif ratio < 1 - NOISE:
         found = f"The pruned model took {100 * (1 - ratio):.0f} % less time in onnxruntime than the dense one"
     else:
-        found = f"The pruned model is as fast in onnxruntime as the dense one ({ratio:.2f} of its time)"
+        found = f"The pruned model is as fast in onnxruntime as the dense one (ratio {ratio:.2f})"
     return (
-        f"{found}. Dense kernels multiply zeros like any other number, so single zeros alone buy no time, "
-        "and the file "
-        f"becomes smaller only when it is compressed. Faster it gets when whole channels or neurons that are "
-        "dead are removed from the graph, or on hardware and kernels that skip zeros (2:4 patterns on "
-        "NVIDIA)."
+        f"{found}. Dense kernels multiply zeros like any other number: single zeros alone buy no time, "
+        "and they make "
+        "the file smaller only after compression. It gets faster when whole channels or neurons that are "
+        "dead are "
+        "removed from the graph, or where kernels skip zeros (2:4 patterns on NVIDIA GPUs)."
     )
 
 

@@ -42,4 +42,4 @@ def test_the_sentence_says_what_was_measured_and_what_zeros_buy(ratio: float, sa
     text = sentence(ratio)
     assert says in text
     assert "multiply zeros" in text
-    assert "compressed" in text
+    assert "compression" in text
