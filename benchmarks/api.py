@@ -44,6 +44,7 @@ class Service:
 
     url: str
     port: int
+    folder: Path
     api: psutil.Process
     ready_seconds: float
 
@@ -56,7 +57,9 @@ def prunery_up(folder: Path) -> Iterator[Service]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "prunery", "up", "--port", str(port), "--data-dir", str(folder)]
     began = time.perf_counter()
-    tree = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    # Jobs for CUDA wait for a worker that is not there: what is measured is the upload alone.
+    environment = os.environ | {"PRUNERY_WORKER_QUEUES": '["prunery.default"]'}
+    tree = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         while not _is_ready(url):
@@ -66,7 +69,7 @@ def prunery_up(folder: Path) -> Iterator[Service]:
         ready = time.perf_counter() - began
         children = psutil.Process(tree.pid).children(recursive=True)
         api = next(child for child in children if "prunery.api" in " ".join(child.cmdline()))
-        yield Service(url, port, api, ready)
+        yield Service(url, port, folder, api, ready)
     finally:
         tree.terminate()
         tree.wait(30)
@@ -122,10 +125,14 @@ def onnx_start(size: int) -> bytes:
     return b"\x08\x08\x3a" + varint
 
 
-def send(service: Service, pieces: Iterator[memoryview], size: int) -> None:
-    """Upload a model of `size` bytes; density 2, so that it is refused when all of it is there."""
+def send(service: Service, pieces: Iterator[memoryview], size: int) -> str:
+    """Upload a model of `size` bytes over a plain socket; the id of its job, which stays queued."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"; filename="m.onnx"\r\n\r\n'.encode()
-    tail = f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="density"\r\n\r\n2'.encode()
+    fields = {"density": "0.5", "dataset": "digits", "device": "cuda"}
+    tail = b"".join(
+        f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
+        for name, value in fields.items()
+    )
     tail += f"\r\n--{BOUNDARY}--\r\n".encode()
     length = len(head) + size + len(tail)
     request = f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n"
@@ -138,8 +145,22 @@ def send(service: Service, pieces: Iterator[memoryview], size: int) -> None:
         answer = b""
         while got := connection.recv(65_536):
             answer += got
-    if b"spec_invalid" not in answer:
-        raise SystemExit(f"the upload was not received whole: {answer[:2000]!r}")
+    if not answer.startswith(b"HTTP/1.1 202"):
+        raise SystemExit(f"the upload was refused: {answer[:2000]!r}")
+    job_id: str = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+    return job_id
+
+
+def forget(service: Service, job_id: str) -> None:
+    """Delete a queued job and its files."""
+    httpx.post(f"{service.url}/jobs/{job_id}/cancel", timeout=30).raise_for_status()
+    httpx.delete(f"{service.url}/jobs/{job_id}", timeout=30).raise_for_status()
+
+
+def to_disk(path: Path) -> None:
+    """Wait until the file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def from_file(path: Path) -> Iterator[memoryview]:
@@ -151,7 +172,7 @@ def from_file(path: Path) -> Iterator[memoryview]:
 
 
 def upload_ratio(service: Service, folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
-    """Uploads and plain copies of one file in turns; neither is synced to the disk."""
+    """Uploads and plain copies of one file in turns; each timed to the page cache and on to the disk."""
     source, copy = folder / "model.onnx", folder / "copy.onnx"
     size = megabytes * MB
     start = onnx_start(size)
@@ -159,23 +180,35 @@ def upload_ratio(service: Service, folder: Path, megabytes: int, rounds: int) ->
         file.write(start)
         for _ in range(megabytes):
             file.write(os.urandom(MB))
-    uploads, copies = [], []
+    to_disk(source)
+    uploads, copies, uploads_disk, copies_disk = [], [], [], []
     for _ in range(rounds):
         began = time.perf_counter()
         with source.open("rb") as reading, copy.open("wb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)
         copies.append(time.perf_counter() - began)
+        to_disk(copy)
+        copies_disk.append(time.perf_counter() - began)
         copy.unlink()
         began = time.perf_counter()
-        send(service, from_file(source), size + len(start))
+        job_id = send(service, from_file(source), size + len(start))
         uploads.append(time.perf_counter() - began)
+        to_disk(service.folder / "artifacts" / job_id / "input" / "model")
+        uploads_disk.append(time.perf_counter() - began)
+        forget(service, job_id)
     source.unlink()
-    upload, plain = statistics.median(uploads), statistics.median(copies)
     return {
-        "upload MB/s": round(megabytes / upload, 1),
-        "copy MB/s": round(megabytes / plain, 1),
-        "ratio": round(statistics.median(c / u for c, u in zip(copies, uploads, strict=True)), 3),
+        "upload": round(megabytes / statistics.median(uploads), 1),
+        "copy": round(megabytes / statistics.median(copies), 1),
+        "ratio": _ratio(copies, uploads),
+        "upload to disk": round(megabytes / statistics.median(uploads_disk), 1),
+        "copy to disk": round(megabytes / statistics.median(copies_disk), 1),
+        "ratio to disk": _ratio(copies_disk, uploads_disk),
     }
+
+
+def _ratio(copies: list[float], uploads: list[float]) -> float:
+    return round(statistics.median(c / u for c, u in zip(copies, uploads, strict=True)), 3)
 
 
 def upload_memory(service: Service, megabytes: int) -> dict[str, Any]:
@@ -190,7 +223,8 @@ def upload_memory(service: Service, megabytes: int) -> dict[str, Any]:
         for _ in range(megabytes):
             yield piece
 
-    send(service, pieces(), size + len(onnx_start(size)))
+    job_id = send(service, pieces(), size + len(onnx_start(size)))
+    forget(service, job_id)
     status = Path(f"/proc/{service.api.pid}/status").read_text(encoding="ascii")
     highest = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     return {"before MB": round(before / MB, 1), "rise MB": round((highest - before) / MB, 1)}
@@ -269,9 +303,12 @@ def main() -> None:
         {"what": f"GET /jobs/{{id}}, {CLIENTS} clients: requests/s", "measured": many["per second"]},
         {"what": f"GET /jobs/{{id}}, {CLIENTS} clients: p50, ms", "measured": many["p50 ms"]},
         {"what": f"GET /jobs/{{id}}, {CLIENTS} clients: p99, ms", "measured": many["p99 ms"]},
-        {"what": "upload, MB/s", "measured": upload["upload MB/s"]},
-        {"what": "plain copy of the same file, MB/s", "measured": upload["copy MB/s"]},
-        {"what": "upload over copy", "measured": upload["ratio"], "asked": "at least 0.5"},
+        {"what": "upload, until on the disk, MB/s", "measured": upload["upload to disk"]},
+        {"what": "plain copy, until on the disk, MB/s", "measured": upload["copy to disk"]},
+        {"what": "upload over copy, to disk", "measured": upload["ratio to disk"], "asked": "at least 0.5"},
+        {"what": "upload, into the page cache, MB/s", "measured": upload["upload"]},
+        {"what": "plain copy, into the page cache, MB/s", "measured": upload["copy"]},
+        {"what": "upload over copy, into the page cache", "measured": upload["ratio"]},
         {
             "what": f"rise of the API's memory while {chosen.memory_mb:,} MB come in, MB",
             "measured": memory["rise MB"],
@@ -292,7 +329,7 @@ def main() -> None:
         rows,
         [
             "`python -m benchmarks.api`: one API process, client and service on the same cores; "
-            f"medians of {chosen.rounds} rounds; uploads and copies take turns, neither is synced to disk; "
+            f"medians of {chosen.rounds} rounds; uploads and copies of {chosen.upload_mb} MB take turns; "
             f"each load lasts {chosen.seconds:.0f} s. Load average at the end: {os.getloadavg()[0]:.1f}.",
         ],
     )
