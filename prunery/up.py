@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import ConfigurationError, InvalidTransitionError
+from jobs.errors import ConfigurationError
 from jobs.settings import Settings
 from prunery.parts import Part, start_part
 from prunery.valkey import start_server
@@ -136,13 +136,12 @@ class _Tree:
 def _forget_the_dead(settings: Settings) -> None:
     """The private server has only just started: no worker lives, and what was running is lost."""
     from jobs.store import JobStore
-    from worker.heartbeat import LOST
+    from worker.heartbeat import end_lost
 
     store = JobStore(settings)
     store.forget_workers()
     for job in store.orphans():
-        with contextlib.suppress(InvalidTransitionError):
-            store.fail(job.id, LOST)
+        end_lost(store, job.id)
     store.close()
 
 

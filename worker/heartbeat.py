@@ -2,8 +2,9 @@
 
 - A queued job whose message was lost is rung for: every one when the worker starts, and the oldest whenever
   the worker has been idle for two beats with jobs in its queues.
-- A job whose worker is gone fails with `worker_lost`. It must have been seen alone for as long as a worker
-  may miss its beats, since after an outage of the store every worker looks dead for a moment.
+- A job whose worker is gone fails with `worker_lost`, or is cancelled, when that was asked for. It must
+  have been seen alone for as long as a worker may miss its beats, since after an outage of the store every
+  worker looks dead for a moment.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ LOST = JobError(
     code="worker_lost",
     message="the worker that ran the job is gone (killed, or its machine); send the job again",
 )
+
+
+def end_lost(store: JobStore, job_id: str) -> None:
+    """End a job whose worker is gone: as its user wished where a cancel was asked for, else as failed."""
+    try:
+        if store.get(job_id).status is Status.CANCELLING:
+            store.cancelled(job_id)
+        else:
+            store.fail(job_id, LOST)
+    except (InvalidTransitionError, JobNotFoundError) as error:
+        log.info("%s: ended meanwhile, %s", job_id, error)
 
 
 class Heartbeat:
@@ -87,10 +99,7 @@ class Heartbeat:
         for job_id, since in self._alone_since.items():
             if now - since >= self._dead_after:
                 log.warning("%s: its worker is gone", job_id)
-                try:
-                    self._store.fail(job_id, LOST)
-                except (InvalidTransitionError, JobNotFoundError) as error:
-                    log.info("%s: ended meanwhile, %s", job_id, error)
+                end_lost(self._store, job_id)
 
     def _mine(self) -> list[str]:
         """The queued jobs that this worker serves, oldest first."""

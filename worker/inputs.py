@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from jobs.artifacts import ArtifactStore, input_key
 from jobs.record import Job
 from jobs.settings import Settings
 
+_PART = 8 * 1024 * 1024
 _SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2"}
 # What a child needs to find its libraries and its GPU; everything else of the worker's environment stays
 # here.
@@ -23,8 +24,10 @@ _NETWORK = (
 )
 
 
-def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore) -> None:
+def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore, between: Callable[[], None]) -> None:
     """Write `spec.json` and `job.json`, and fetch the model and what else was uploaded.
+
+    `between` is called between the parts of a long copy; what it raises ends the work.
 
     Raises:
         ArtifactNotFoundError, ArtifactsUnavailableError: a file cannot be fetched.
@@ -39,11 +42,11 @@ def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore) -> None:
         "dataset_source": job.dataset.source,
     }
     (folder / "job.json").write_text(json.dumps(about))
-    artifacts.fetch_file(input_key(job.id, "model"), folder / f"model.{_SUFFIX[job.model.format]}")
+    artifacts.fetch_file(input_key(job.id, "model"), folder / f"model.{_SUFFIX[job.model.format]}", between)
     if job.dataset.source == "supplied":
-        artifacts.fetch_file(input_key(job.id, "data"), data_file(job, folder))
+        artifacts.fetch_file(input_key(job.id, "data"), data_file(job, folder), between)
     if job.tokenizer is not None:
-        artifacts.fetch_file(input_key(job.id, "tokenizer"), folder / "tokenizer.json")
+        artifacts.fetch_file(input_key(job.id, "tokenizer"), folder / "tokenizer.json", between)
 
 
 def data_file(job: Job, folder: Path) -> Path:
@@ -51,9 +54,12 @@ def data_file(job: Job, folder: Path) -> Path:
     return folder / f"data.{job.dataset.format}"
 
 
-def take_dataset(source: Path, job: Job, folder: Path) -> None:
+def take_dataset(source: Path, job: Job, folder: Path, between: Callable[[], None]) -> None:
     """Copy a fetched data set into the folder. Not a link: other jobs use the same file."""
-    shutil.copyfile(source, data_file(job, folder))
+    with source.open("rb") as there, data_file(job, folder).open("wb") as here:
+        while part := there.read(_PART):
+            here.write(part)
+            between()
 
 
 def child_command(settings: Settings, folder: Path) -> list[str]:

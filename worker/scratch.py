@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 _LOCK = ".lock"
 
 
@@ -48,8 +50,17 @@ class Scratch:
         for folder in root.iterdir():
             # A folder without a lock file is just being made.
             if (folder / _LOCK).exists() and (lock := _try_lock(folder)) is not None:
+                _end_all_in(folder)
                 _remove(folder)
                 lock.close()
+
+
+def _end_all_in(folder: Path) -> None:
+    """End what a child had started and left behind; it still has its working folder here."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                process.kill()
 
 
 def _try_lock(folder: Path) -> IO[bytes] | None:

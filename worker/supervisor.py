@@ -107,7 +107,7 @@ class Supervisor:
         """Do the job in `folder`; return the write that ends it, to be made once the folder is gone."""
         fail = partial(self._failure, job, relay)
         try:
-            inputs.write_inputs(job, folder, self._artifacts)
+            inputs.write_inputs(job, folder, self._artifacts, partial(self._tend, job, relay))
             if job.dataset.source == "named":
                 self._fetch_dataset(job, folder, relay)
             return self._run_child(job, folder, relay)
@@ -143,7 +143,7 @@ class Supervisor:
             name, datasets_dir=self._settings.datasets_dir, cache_dir=self._settings.cache_dir
         )
         if here is not None:
-            inputs.take_dataset(here, job, folder)
+            inputs.take_dataset(here, job, folder, partial(self._tend, job, relay))
             return
         relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
         found: dict[str, Any] = {}
@@ -162,7 +162,7 @@ class Supervisor:
         child = Child(command, folder, inputs.fetch_environment(self._settings, folder))
         self._attend(child, job, relay, hear)
         if "path" in found:
-            inputs.take_dataset(Path(found["path"]), job, folder)
+            inputs.take_dataset(Path(found["path"]), job, folder, partial(self._tend, job, relay))
         elif "code" in found:
             raise _said(found)
         else:

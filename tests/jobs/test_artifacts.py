@@ -76,6 +76,17 @@ def test_a_fetched_file_is_a_copy(local: ArtifactStore, tmp_path: Path) -> None:
     assert asyncio.run(collect(local.stream("job_1/input/model"))) == b"original"
 
 
+def test_a_long_fetch_can_be_given_up_in_between(local: ArtifactStore, tmp_path: Path) -> None:
+    asyncio.run(local.put_stream("job_1/input/data", chunks(CONTENT)))
+
+    def give_up() -> None:
+        raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError):
+        local.fetch_file("job_1/input/data", tmp_path / "target", give_up)
+    assert (tmp_path / "target").stat().st_size < len(CONTENT)
+
+
 def test_an_empty_file_is_a_file(artifacts: ArtifactStore) -> None:
     async def test() -> None:
         stored = await artifacts.put_stream("job_1/input/data", chunks(b""))

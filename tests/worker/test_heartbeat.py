@@ -90,6 +90,17 @@ def test_a_job_fails_once_its_worker_has_been_gone_for_long_enough(
     assert store.get(mine.id).status is Status.RUNNING
 
 
+def test_a_job_that_was_being_cancelled_when_its_worker_went_is_cancelled(
+    alive: Alive, store: JobStore, eventually: Eventually
+) -> None:
+    job = a_job()
+    store.create(job)
+    store.start(job.id, "worker-gone")
+    store.request_cancel(job.id)
+    alive.heartbeat.start()
+    eventually(lambda: store.get(job.id).status is Status.CANCELLED, 3)
+
+
 def test_a_worker_that_comes_back_in_time_keeps_its_job(
     settings: Settings, store: JobStore, eventually: Eventually
 ) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from worker.scratch import Scratch
@@ -29,6 +30,22 @@ def test_a_worker_leaves_nothing(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path, "worker-1")
     scratch.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_outlived_a_dead_worker_in_its_folder_is_ended(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys; from pathlib import Path; from worker.scratch import Scratch\n"
+        "s = Scratch(Path(sys.argv[1]), 'dead')\n"
+        "with s.folder('job_1') as f:\n"
+        "    p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], cwd=f, stdout=2)\n"
+        "    print(p.pid, flush=True); os._exit(9)"
+    )
+    dead = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, check=False)
+    left = psutil.Process(int(dead.stdout))
+    assert left.is_running()
+    Scratch(tmp_path, "new")
+    psutil.wait_procs([left], timeout=5)
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_a_living_worker_uses_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
