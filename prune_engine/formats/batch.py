@@ -79,7 +79,7 @@ class _Walk:
             return step
         axis = next(i for i, (a, b) in enumerate(zip(narrow.shape, wide.shape, strict=True)) if a != b)
         target = _resolved(self.template[step.inputs[1]], narrow)
-        place = self._place(target, math.prod(narrow.shape[:axis]), math.prod(narrow.shape[: axis + 1]))
+        place = self._place(target, list(narrow.shape), axis)
         if place is None:
             return step
         target[place] = -1
@@ -87,17 +87,29 @@ class _Walk:
             slots.append(target)
         return replace(step, inputs=(step.inputs[0], len(self.template) - 1))
 
-    def _place(self, target: list[int], begin: int, end: int) -> int | None:
-        """The axis of `target` that holds the batch, which lies between these products of leading sizes."""
+    def _place(self, target: list[int], source: list[int], axis: int) -> int | None:
+        """The axis of `target` that holds the batch, which is (a part of) `axis` of `source`."""
+        begin, end = math.prod(source[:axis]), math.prod(source[: axis + 1])
         starts = [math.prod(target[:place]) for place in range(len(target))]
-        inside = [
-            place
-            for place, (start, size) in enumerate(zip(starts, target, strict=True))
-            if (begin <= start < end or start < begin < start * size or start == begin)
-            and size % self.batch == 0
+        own = [
+            p
+            for p, size in enumerate(target)
+            if size == self.batch and begin <= starts[p] <= end // self.batch
         ]
-        exact = [place for place in inside if target[place] == self.batch]
-        return next(iter(exact if self.batch > 1 and exact else inside), None)
+        if own:
+            return own[0]
+        if self.batch == 1 and source[axis] == 1 and begin > 1 and begin in starts:
+            # Between two axes, a batch of one may have been merged into either. Rows are merged into the left one
+            # (L, N, D -> L * N, D); where the right one is split, heads go with the batch (L, N * heads, D / heads).
+            place = starts.index(begin)
+            whole = {math.prod(source[axis + 1 : stop]) for stop in range(axis + 2, len(source) + 1)}
+            return place - 1 if target[place] in whole else place
+        for place, (start, size) in enumerate(zip(starts, target, strict=True)):
+            if size % self.batch == 0 and (
+                begin <= start < end or start < begin < start * size or start == begin
+            ):
+                return place
+        return None
 
     def _is_repeated(self, values: Tensor | None) -> bool:
         if values is None or values.dim() == 0 or values.shape[0] != self.batch:
