@@ -116,7 +116,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """What to put into a process's environment so that it has these settings."""
-        said = self.model_dump(mode="json", exclude_defaults=True)
+        said = self.model_dump(mode="json", exclude_none=True)  # what is None was not in our environment either
         return {
             f"PRUNERY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
             for name, value in said.items()

@@ -61,6 +61,13 @@ def test_settings_travel_whole_through_the_environment(
     assert Settings() == given
 
 
+def test_a_default_that_was_chosen_travels_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNERY_PORT", "9000")
+    for name, value in Settings(port=8000).environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings().port == 8000
+
+
 def test_paths_are_absolute_and_the_folders_follow_the_data_folder(tmp_path: Path) -> None:
     settings = Settings(data_dir=Path("here"))
     assert settings.data_dir == tmp_path / "here"
