@@ -173,8 +173,19 @@ def fetch(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path:
     """
     if (found := find(name, datasets_dir=datasets_dir, cache_dir=cache_dir)) is not None:
         return found
-    cache_dir.mkdir(parents=True, exist_ok=True)
     target = cache_dir / f"{file_stem(name)}.npz"
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        return _make(name, target)
+    except OSError as error:
+        raise DatasetUnavailableError(
+            f"'{name}' could not be kept in the cache folder ({error.strerror or error}); make room or let it be "
+            f"written, or put {target.name} into the folder that DATASETS_DIR names"
+        ) from None
+
+
+def _make(name: str, target: Path) -> Path:
+    """Build or download the data set into the cache."""
     entry = next((entry for entry in _KNOWN if entry.name == name), None)
     if entry is not None and entry.source == BUILT_IN:
         from prune_engine.data.built_in import digits

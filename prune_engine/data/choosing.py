@@ -15,8 +15,8 @@ from prune_engine.data.raw import Array
 from prune_engine.data.scoring import (
     Score,
     accuracy_score,
+    confusion,
     correlation_score,
-    cross_entropy,
     predicted_classes,
     r2_score,
 )
@@ -28,7 +28,6 @@ from prune_engine.report import PreprocessCandidate, PreprocessInfo, TensorInfo
 from prune_engine.spec import Preprocess
 
 CHANCE = 1e-3
-SAME_GAIN = 1.5
 MANY_VALUES = 4
 PROBE_ROWS = 8
 HOW_TO_SET = (
@@ -133,7 +132,7 @@ def first_that_runs(trial: Trial, attempts: Sequence[Attempt]) -> tuple[Attempt,
 
 
 def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, PreprocessInfo]:
-    """Score every candidate on training rows and take the best; the simplest of equally good ones.
+    """Score every candidate on training rows and take the best, the simplest of equals.
 
     All are tried on 128 rows; those that could still be the best, on 1,000.
 
@@ -174,29 +173,18 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
 
 
 def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
-    """The highest score, the simplest of equal ones, with two rules for what scores can hardly tell apart.
+    """The highest score; of those within its standard error the one that confuses the classes least.
 
-    Scalings column by column fit almost any table a little, so they must be better by more than noise. And
-    among
-    candidates that differ only in mean and a little in scale, the one with the lowest loss is taken. Loss
-    may not
-    decide between different scales: a net with ReLUs is as right on inputs 255 times as large, and surer of
-    itself.
+    Scalings column by column fit almost any table a little, so they must be better by more than that error.
     """
     best = max(ran, key=_value)
     noise = _noise(best, rows)
     simple = [attempt for attempt in ran if len(attempt.preprocess.mean) <= MANY_VALUES]
     if simple and _value(max(simple, key=_value)) >= _value(best) - noise:
-        ran, best = simple, max(simple, key=_value)
-    if best.score is None or not np.isfinite(best.score.loss):
-        return best
-    close = [
-        attempt
-        for attempt in ran
-        if _value(attempt) >= _value(best) - noise
-        and 1 / SAME_GAIN < _gain(attempt) / _gain(best) < SAME_GAIN
-    ]
-    return min(close, key=lambda a: a.score.loss if a.score else np.inf)
+        ran = simple
+    best_value = max(map(_value, ran))
+    close = [attempt for attempt in ran if _value(attempt) >= best_value - noise]
+    return min(close, key=lambda attempt: attempt.score.confusion if attempt.score else np.inf)
 
 
 def _value(attempt: Attempt) -> float:
@@ -205,15 +193,10 @@ def _value(attempt: Attempt) -> float:
 
 def _noise(best: Attempt, rows: int) -> float:
     """Standard error of the difference of two accuracies in %; 0 for other scores."""
-    if best.score is None or not np.isfinite(best.score.loss):
+    if best.score is None or not np.isfinite(best.score.confusion):
         return 0.0
     share = min(max(best.score.value / 100, 1 / rows), 1 - 1 / rows)
     return float(100 * np.sqrt(2 * share * (1 - share) / rows))
-
-
-def _gain(attempt: Attempt) -> float:
-    step = attempt.preprocess
-    return step.scale / float(np.mean(step.std))
 
 
 def _score_all(
@@ -234,8 +217,8 @@ def _classes_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt]
         if labels is None or not np.isfinite(output).all():
             return Score(0.0, chance=1.0)
         known = outputs_are(output, plan) == "probabilities"
-        loss = cross_entropy(output, labels, probabilities=known)
-        return accuracy_score(predicted_classes(output, probabilities=known), labels, loss)
+        confused = confusion(output, labels, probabilities=known)
+        return accuracy_score(predicted_classes(output, probabilities=known), labels, confused)
 
     return score
 
@@ -286,6 +269,8 @@ def _why(best: Attempt, ran: Sequence[Attempt], plan: Plan, rows: int) -> str:
     if others and value > 0:
         second = max(others, key=_value)
         text += f"; next: {second.name}, {_value(second):.2f} %"
+        if _value(second) >= value and plan.task == "classification":
+            text += ", which is within the standard error; the one taken confuses the classes least"
     return text
 
 

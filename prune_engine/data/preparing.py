@@ -164,7 +164,7 @@ def _choose(
 
 def _looks_like_classes(labels: Array) -> bool:
     """Whether the split may be stratified: one whole number a row, few of them."""
-    if labels.size != len(labels) or labels.dtype.kind not in "biu":
+    if labels.size != len(labels) or not bool((labels == np.round(labels)).all()):
         return False
     return len(np.unique(labels)) <= max(2, len(labels) // 2)
 

@@ -10,7 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from prune_engine.data.checks import require_finite
-from prune_engine.errors import DataError, DataFormatError, DataUnsafeError, ShapeMismatchError
+from prune_engine.errors import (
+    DataEmptyError,
+    DataError,
+    DataFormatError,
+    DataUnsafeError,
+    ShapeMismatchError,
+)
 
 Array = np.ndarray[Any, Any]
 Source = Literal["named", "supplied", "memory"]
@@ -248,6 +254,8 @@ def _check_rows(split: Split, which: str) -> None:
         if split.labels.ndim == 0:
             raise ShapeMismatchError(f"the labels ({which}) are a single value; one label a row is needed")
         rows["labels"] = split.labels.shape
+    if len(split) == 0:
+        raise DataEmptyError(f"the {which} arrays have no rows")
     if len({shape[0] for shape in rows.values()}) > 1:
         listed = ", ".join(f"{name} {tuple(shape)}" for name, shape in rows.items())
         raise ShapeMismatchError(

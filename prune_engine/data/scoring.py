@@ -11,6 +11,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _TINY = 1e-9
+_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Score:
     Args:
         value: accuracy in %, or 100 R2; what is compared.
         chance: probability that a model which knows nothing reaches it.
-        loss: cross-entropy or squared error; decides between candidates that are equally right.
+        confusion: decides between candidates that are equally right; lower is better.
     """
 
     value: float
     chance: float = 0.0
-    loss: float = math.inf
+    confusion: float = math.inf
 
 
 def predicted_classes(output: Array, *, probabilities: bool) -> Array:
@@ -38,7 +39,7 @@ def predicted_classes(output: Array, *, probabilities: bool) -> Array:
     return np.asarray(flat.argmax(axis=1))
 
 
-def accuracy_score(predicted: Array, labels: Array, loss: float = math.inf) -> Score:
+def accuracy_score(predicted: Array, labels: Array, confused: float = math.inf) -> Score:
     """Accuracy, and the binomial tail at the agreement that independence would give.
 
     The chance level is the sum over classes of (share predicted) x (share of labels), as in Cohen's kappa,
@@ -51,18 +52,32 @@ def accuracy_score(predicted: Array, labels: Array, loss: float = math.inf) -> S
     expected = float(
         (np.bincount(predicted, minlength=size) / rows) @ (np.bincount(labels, minlength=size) / rows)
     )
-    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected), loss)
+    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected), confused)
 
 
-def cross_entropy(output: Array, labels: Array, *, probabilities: bool) -> float:
-    """Mean over the rows, from logits or probabilities; of a single output as binary cross-entropy."""
+def confusion(output: Array, labels: Array, *, probabilities: bool) -> float:
+    """How little the classes are told apart: cross-entropy of logits brought to one scale.
+
+    The logits of each row are centred, and all are divided by their standard deviation and multiplied by 2.
+    So a
+    net whose inputs are 255 times too large, and which is therefore surer of itself, does not look any
+    better;
+    plain cross-entropy would prefer it.
+
+    Args:
+        output: (rows, classes), or one column for two classes; logits or probabilities.
+        labels: (rows,) from 0.
+        probabilities: which of the two it is.
+    """
     scores = as_columns(output)
     if scores.shape[1] == 1:
         single = np.log(scores + _TINY) - np.log(1 - scores + _TINY) if probabilities else scores
         scores = np.concatenate([np.zeros_like(single), single], axis=1)
     elif probabilities:
         scores = np.log(scores.clip(0) + _TINY)
-    scores = scores - scores.max(axis=1, keepdims=True)
+    scores = scores - scores.mean(axis=1, keepdims=True)
+    scores *= _SPREAD / max(float(scores.std()), _TINY)
+    scores -= scores.max(axis=1, keepdims=True)
     chosen = scores[np.arange(len(labels)), labels]
     return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - chosen))
 

@@ -95,7 +95,7 @@ def plan_task(labels: Array | None, outputs: Sequence[Output], spec: PruneSpec) 
     if plan is None:
         shapes = ", ".join(f"'{one.name}' (rows, {_shape(one)})" for _, one in usable)
         raise ShapeMismatchError(
-            f"labels of shape (rows, {', '.join(str(n) for n in labels.shape[1:])}) and dtype "
+            f"labels of shape ({', '.join(map(str, ('rows', *labels.shape[1:])))}) and dtype "
             f"{labels.dtype} fit no "
             "output of the model for "
             f"{'classification or regression' if spec.task == 'auto' else spec.task}: {shapes}; "

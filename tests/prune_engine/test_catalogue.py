@@ -88,6 +88,12 @@ def test_without_a_network_the_user_is_told_which_file_to_put_where(
     assert fetch(name, datasets_dir=tmp_path, cache_dir=tmp_path / "cache") == tmp_path / file
 
 
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DatasetUnavailableError, match="cache folder"):
+        fetch("digits", datasets_dir=None, cache_dir=tmp_path / "file" / "cache")
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         save_npz(tmp_path / "a.npz", {"x": np.array([None])})

@@ -5,6 +5,7 @@ import pytest
 
 from prune_engine.data import candidate_shapes, data_from_arrays
 from prune_engine.errors import (
+    DataEmptyError,
     DataError,
     DataFormatError,
     DataUnsafeError,
@@ -61,6 +62,7 @@ def test_a_test_split_without_labels_is_not_used() -> None:
     ("arrays", "error", "says"),
     [
         ({"x": np.zeros((4, 2)), "y": np.zeros(3)}, ShapeMismatchError, r"'x' \(4, 2\), labels \(3,\)"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, DataEmptyError, "no rows"),
         ({"y": np.zeros(3)}, DataFormatError, "no inputs among"),
         ({"x_test": np.zeros((3, 1))}, DataFormatError, "only test arrays"),
         ({"x": np.float32(3.0)}, ShapeMismatchError, "single value"),

@@ -31,12 +31,29 @@ def test_r2_and_correlation() -> None:
     assert scoring.correlation_score(7 * labels - 3, labels) == pytest.approx(1)
 
 
-def test_cross_entropy_of_logits_and_of_their_softmax_agree() -> None:
+def test_confusion_does_not_depend_on_the_scale_of_the_logits() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(200, 4)), rng.integers(0, 4, 200)
+    once = scoring.confusion(logits, labels, probabilities=False)
+    assert scoring.confusion(255 * logits + 3, labels, probabilities=False) == pytest.approx(once)
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert scoring.confusion(soft, labels, probabilities=True) == pytest.approx(once, rel=1e-6)
+    right = np.eye(4)[labels] + 0.1 * logits
+    assert scoring.confusion(right, labels, probabilities=False) < once
+
+
+def test_confusion_is_cross_entropy_at_a_spread_of_two() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(20, 4)), rng.integers(0, 4, 20)
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = log_loss(labels, probabilities, labels=range(4))
-    assert scoring.cross_entropy(logits, labels, probabilities=False) == pytest.approx(expected)
-    assert scoring.cross_entropy(probabilities, labels, probabilities=True) == pytest.approx(
-        expected, rel=1e-6
-    )
+    logits -= logits.mean(axis=1, keepdims=True)
+    logits *= 2 / logits.std()
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = log_loss(labels, soft, labels=range(4))
+    assert scoring.confusion(logits, labels, probabilities=False) == pytest.approx(expected)
+
+
+def test_a_single_output_counts_for_two_classes() -> None:
+    labels = np.array([0, 1, 0, 1])
+    sure = scoring.confusion(np.array([-2.0, 2, -2, 2]), labels, probabilities=False)
+    wrong = scoring.confusion(np.array([2.0, -2, -2, 2]), labels, probabilities=False)
+    assert sure < wrong
