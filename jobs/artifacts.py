@@ -69,7 +69,7 @@ class ArtifactStore:
         """
         digest, size = hashlib.sha256(), 0
         loop = asyncio.get_running_loop()
-        hashing: asyncio.Future[None] | None = None
+        busy: tuple[asyncio.Future[None], ...] = ()
         try:
             with _failures(key):
                 writer = obstore.open_writer_async(
@@ -81,17 +81,16 @@ class ArtifactStore:
                     size += len(chunk)
                     if limit is not None and size > limit:
                         raise TooLargeError(f"the file is larger than {limit} bytes", param=param)
-                    # In a thread, while this chunk is written and the next one comes in.
-                    if hashing is not None:
-                        await hashing
+                    # A chunk is hashed in one thread and written in another while the next one comes in.
+                    await _settled(key, busy)
                     hashing = loop.run_in_executor(None, digest.update, chunk)
-                    with _failures(key):
-                        await writer.write(chunk)
-                if hashing is not None:
-                    await hashing
+                    busy = (hashing, asyncio.ensure_future(writer.write(chunk)))
+                await _settled(key, busy)
+                busy = ()
                 with _failures(key):
                     await stack.aclose()  # the file is there, whole, from here on
         except BaseException:
+            await asyncio.gather(*busy, return_exceptions=True)
             self._tidy(key)
             raise
         return StoredFile(size, digest.hexdigest())
@@ -173,6 +172,13 @@ class ArtifactStore:
                 parent.rmdir()
             except OSError:  # not empty, or not there
                 return
+
+
+async def _settled(key: str, busy: tuple[asyncio.Future[None], ...]) -> None:
+    """Wait for what is being done with the chunk before."""
+    with _failures(key):
+        for done in busy:
+            await done
 
 
 async def _gathered(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -115,8 +115,11 @@ class Settings(BaseSettings):
         return path.expanduser().absolute() if path is not None else None
 
     def environment(self) -> dict[str, str]:
-        """What to put into a process's environment so that it has these settings."""
-        said = self.model_dump(mode="json", exclude_none=True)  # what is None was not in our environment either
+        """What to put into a process's environment so that it has these settings.
+
+        What is None is left out: it was not in our own environment either.
+        """
+        said = self.model_dump(mode="json", exclude_none=True)
         return {
             f"PRUNERY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
             for name, value in said.items()
