@@ -179,7 +179,8 @@ def fetch(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path:
         return _make(name, target)
     except OSError as error:
         raise DatasetUnavailableError(
-            f"'{name}' could not be kept in the cache folder ({error.strerror or error}); make room or let it be "
+            f"'{name}' could not be kept in the cache folder ({error.strerror or error}); make room, let "
+            "it be "
             f"written, or put {target.name} into the folder that DATASETS_DIR names"
         ) from None
 

@@ -12,6 +12,9 @@ Array = np.ndarray[Any, Any]
 
 _TINY = 1e-9
 _SPREAD = 2.0
+_UNDERFLOW = 1e-30
+_SATURATED_SHARE = 0.1
+_PENALTY = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ def confusion(output: Array, labels: Array, *, probabilities: bool) -> float:
     So a
     net whose inputs are 255 times too large, and which is therefore surer of itself, does not look any
     better;
-    plain cross-entropy would prefer it.
+    plain cross-entropy would prefer it. Probabilities that have underflowed to 0 hide by how much, and count
+    as
+    confused where they are many.
 
     Args:
         output: (rows, classes), or one column for two classes; logits or probabilities.
@@ -71,15 +76,15 @@ def confusion(output: Array, labels: Array, *, probabilities: bool) -> float:
     """
     scores = as_columns(output)
     if scores.shape[1] == 1:
-        single = np.log(scores + _TINY) - np.log(1 - scores + _TINY) if probabilities else scores
-        scores = np.concatenate([np.zeros_like(single), single], axis=1)
-    elif probabilities:
-        scores = np.log(scores.clip(0) + _TINY)
+        scores = np.concatenate([1 - scores if probabilities else np.zeros_like(scores), scores], axis=1)
+    saturated = probabilities and float((scores <= _UNDERFLOW).mean()) > _SATURATED_SHARE
+    if probabilities:
+        scores = np.log(scores.clip(_UNDERFLOW))
     scores = scores - scores.mean(axis=1, keepdims=True)
     scores *= _SPREAD / max(float(scores.std()), _TINY)
     scores -= scores.max(axis=1, keepdims=True)
     chosen = scores[np.arange(len(labels)), labels]
-    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - chosen))
+    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - chosen)) + (_PENALTY if saturated else 0.0)
 
 
 def binomial_tail(hits: int, trials: int, probability: float) -> float:

@@ -69,6 +69,7 @@ def test_a_prepared_classification_says_all_that_training_needs() -> None:
 @pytest.mark.parametrize("end", ["Softmax", "LogSoftmax"])
 def test_what_the_net_ends_with_is_seen(end: str) -> None:
     prepared = prepared_for(mlp(digits_layers(), end=end), digits())
+    assert prepared.info.preprocess.name.startswith("[0, 1] from [0, 16]")
     assert prepared.outputs_are == ("probabilities" if end == "Softmax" else "logits")
 
 
