@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -60,7 +61,12 @@ class ArtifactStore:
             self._store = from_url(settings.artifacts)
 
     async def put_stream(
-        self, key: str, chunks: AsyncIterable[bytes], *, limit: int | None = None, param: str | None = None
+        self,
+        key: str,
+        chunks: AsyncIterable[bytes | memoryview],
+        *,
+        limit: int | None = None,
+        param: str | None = None,
     ) -> StoredFile:
         """Write `chunks` as they come. Nothing stays when the caller is cancelled or `chunks` raises.
 
@@ -69,7 +75,7 @@ class ArtifactStore:
         """
         digest, size = hashlib.sha256(), 0
         loop = asyncio.get_running_loop()
-        busy: tuple[asyncio.Future[None], ...] = ()
+        busy: list[asyncio.Future[Any]] = []
         try:
             with _failures(key):
                 writer = obstore.open_writer_async(
@@ -77,20 +83,19 @@ class ArtifactStore:
                 )
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(writer)
+                stack.push_async_callback(_settled, key, busy)
                 async for chunk in _gathered(chunks):
                     size += len(chunk)
                     if limit is not None and size > limit:
                         raise TooLargeError(f"the file is larger than {limit} bytes", param=param)
                     # A chunk is hashed in one thread and written in another while the next one comes in.
                     await _settled(key, busy)
-                    hashing = loop.run_in_executor(None, digest.update, chunk)
-                    busy = (hashing, asyncio.ensure_future(writer.write(chunk)))
+                    busy.append(loop.run_in_executor(None, digest.update, chunk))
+                    busy.append(asyncio.ensure_future(writer.write(chunk)))
                 await _settled(key, busy)
-                busy = ()
                 with _failures(key):
                     await stack.aclose()  # the file is there, whole, from here on
         except BaseException:
-            await asyncio.gather(*busy, return_exceptions=True)
             self._tidy(key)
             raise
         return StoredFile(size, digest.hexdigest())
@@ -174,16 +179,19 @@ class ArtifactStore:
                 return
 
 
-async def _settled(key: str, busy: tuple[asyncio.Future[None], ...]) -> None:
-    """Wait for what is being done with the chunk before."""
+async def _settled(key: str, busy: list[asyncio.Future[Any]]) -> None:
+    """Wait for all that is being done with the chunk before; then nothing is."""
+    doing = busy.copy()
+    busy.clear()
     with _failures(key):
-        for done in busy:
-            await done
+        for outcome in await asyncio.gather(*doing, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
-async def _gathered(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(chunks: AsyncIterable[bytes | memoryview]) -> AsyncIterator[bytes]:
     """The same bytes in larger parts: a network's small chunks cost more to hand on than to write."""
-    waiting: list[bytes] = []
+    waiting: list[bytes | memoryview] = []
     size = 0
     async for chunk in chunks:
         waiting.append(chunk)

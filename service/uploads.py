@@ -30,7 +30,6 @@ MAX_PARTS: Final = 64
 _MARGIN: Final = 4 * 1024 * 1024
 # A zip's members may together be this much larger than the largest file that may be sent.
 _UNPACKED: Final = 4
-_GATHERED: Final = 1024 * 1024
 
 
 class _Sniffer(Protocol):
@@ -125,21 +124,11 @@ async def _store(part: Part, sniffer: _Sniffer, key: str, rooms: Rooms, limit: i
     """Hand the part on to the artifact store while `sniffer` watches."""
     counter = rooms.metrics.uploaded.labels(part.name)
 
-    async def watched() -> AsyncIterator[bytes]:
-        # Small chunks are gathered: each write is a hop to another thread.
-        gathered: list[memoryview] = []
-        length = 0
+    async def watched() -> AsyncIterator[memoryview]:
         async for chunk in part.chunks():
             sniffer.feed(chunk)
-            gathered.append(chunk)
-            length += len(chunk)
-            if length >= _GATHERED:
-                counter.inc(length)
-                yield b"".join(gathered)
-                gathered.clear()
-                length = 0
-        counter.inc(length)
-        yield b"".join(gathered)
+            counter.inc(len(chunk))
+            yield chunk
 
     return await rooms.artifacts.put_stream(key, watched(), limit=limit, param=part.name)
 
