@@ -63,7 +63,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
             fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
         )
     return Rule(
-        learning_rate=choose(spec.learning_rate, 3e-3, 6e-3),
+        learning_rate=choose(spec.learning_rate, 3e-3, 1e-2),
         distillation=choose(spec.distillation, 0.7, 0.0),
         gate_learning_rate=choose(spec.gate_learning_rate, 0.2, 0.1),
         gate_prior=choose(spec.gate_prior, 0.0, 2.0),

@@ -26,12 +26,11 @@ def task_loss(output: Tensor, labels: Tensor, prepared: Prepared) -> Tensor:
 
     Args:
         output: the model's output number `prepared.output_index`: (batch, classes) or, for two classes with
-        one
-            output, (batch, 1) or (batch,); for numbers the labels' shape, up to axes of size 1.
+            one output, (batch, 1) or (batch,); for numbers the labels' shape, up to axes of size 1.
         labels: as `prepared.train.batch(...)` gives them: int64 (batch,) or float32.
         prepared: says which loss. Squared and absolute errors are multiplied by `prepared.loss_scale`, one
-        over
-            the error of always predicting the mean, so that learning rates do not depend on the label's unit.
+            over the error of always predicting the mean, so that learning rates do not depend on the
+            label's unit.
 
     Returns:
         A float32 scalar.
@@ -53,16 +52,13 @@ def distillation_loss(
 ) -> Tensor:
     """How far the pruned model's output is from the dense model's.
 
-    Classes: KL divergence of the softened classes times T^2 (Hinton, Vinyals, Dean 2015, section 2). Numbers
-    next
-    to labels: the task's own error. Without labels: the squared error relative to the teacher's variance in
-    the
-    batch.
+    Classes: KL divergence of the softened classes times T^2 (Hinton, Vinyals, Dean 2015, section 2).
+    Numbers next to labels: the task's own error. Without labels: the squared error relative to the
+    teacher's variance in the batch.
 
     Args:
         output: the prediction, or all outputs of the model. Of several outputs only the prediction counts
-        where
-            the task has labels; in pure distillation all floating-point outputs count equally.
+            where the task has labels; in pure distillation all floating-point outputs count equally.
         teacher_output: the same of the dense model, without gradient.
         temperature: T; matters for classes only.
 

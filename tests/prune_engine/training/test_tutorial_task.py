@@ -14,6 +14,9 @@ from prune_engine.training import train
 from tests.prune_engine.training.tasks import CPU, Network, nonzero, tutorial
 
 
+FULL_BATCH = {"epochs": 7500, "batch_size": 1000}
+
+
 def inputs_of_outputs(network: Network) -> list[set[int]]:
     """Inputs that each output depends on."""
     values = network.state_values()
@@ -24,8 +27,11 @@ def inputs_of_outputs(network: Network) -> list[set[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("fields", [{"epochs": 7500, "batch_size": 1000}, {}], ids=["full batch", "auto"])
+@pytest.mark.parametrize(
+    ("seed", "fields"),
+    [(0, FULL_BATCH), (1, FULL_BATCH), (2, FULL_BATCH), (3, {})],
+    ids=["seed 0", "seed 1", "seed 2", "seed 3, all auto"],
+)
 def test_it_ends_with_two_disjoint_sub_networks(seed: int, fields: dict[str, Any]) -> None:
     network, task = tutorial(seed)
     spec = PruneSpec(density=0.1125, loss="mae", seed=seed, **fields)

@@ -1,0 +1,41 @@
+"""The rule for `auto`: its two ends, what lies between, and that the user's own values win."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_engine.spec import PruneSpec
+from prune_engine.training.density_rule import gate_rule, scarcity
+
+LENET = 410
+
+
+def test_lenet_at_one_per_cent_is_plenty_and_at_a_seventh_of_it_scarce() -> None:
+    assert scarcity(2662, LENET) == pytest.approx(0.0, abs=0.01)
+    assert scarcity(399, LENET) == 1.0
+
+
+@given(kept=st.integers(1, 10**6), more=st.integers(0, 10**6), neurons=st.integers(1, 10**5))
+def test_more_weights_are_never_scarcer(kept: int, more: int, neurons: int) -> None:
+    assert 0.0 <= scarcity(kept + more, neurons) <= scarcity(kept, neurons) <= 1.0
+
+
+def test_what_the_user_gives_is_taken() -> None:
+    asked = {
+        "learning_rate": 0.5,
+        "gate_noise": 0.0,
+        "gate_prior": 7.0,
+        "fix_mask_at": 0.9,
+        "distillation": 0.1,
+    }
+    rule = gate_rule(PruneSpec(density=0.1, **asked), kept=399, neurons=LENET)  # type: ignore[arg-type]
+    assert {name: getattr(rule, name) for name in asked} == asked
+
+
+@pytest.mark.parametrize("kept", [399, 1000, 2662, 26620])
+@pytest.mark.parametrize("method", ["gumbel", "magnitude"])
+def test_the_mask_is_fixed_after_the_density_is_reached_and_weights_train_on(kept: int, method: str) -> None:
+    rule = gate_rule(PruneSpec(density=0.1, method=method), kept=kept, neurons=LENET)  # type: ignore[arg-type]
+    assert 0.0 < rule.anneal_until <= rule.fix_mask_at < 1.0

@@ -1,0 +1,42 @@
+"""The probe: a network that stands the rate keeps it, one that does not gets a smaller one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+
+import pytest
+import torch
+from torch import Tensor
+
+from prune_engine.gates import FlatParameters
+from prune_engine.training.objective import Objective
+from prune_engine.training.rate_probe import MARGIN, SMALLEST, standing_rate
+from tests.prune_engine.training.tasks import CPU, digits
+
+
+def probe(wanted: float) -> tuple[float, FlatParameters, Tensor]:
+    network, task = digits()
+    network.train()
+    flat = FlatParameters(network.weights, [weight.name for weight in network.prunable], CPU)
+    before = flat.shown.clone()
+    objective = Objective(network, task, 0.0, 1.0, 0)  # type: ignore[arg-type]
+    batches: Iterator[Tensor] = repeat(torch.arange(128))
+    return standing_rate(flat, objective, batches, wanted), flat, before
+
+
+def test_a_rate_that_is_stood_is_kept() -> None:
+    rate, _, _ = probe(1e-3)
+    assert rate == 1e-3
+
+
+def test_a_rate_that_destroys_is_lowered() -> None:
+    rate, _, _ = probe(10.0)
+    assert SMALLEST / MARGIN <= rate < 1.0
+
+
+@pytest.mark.parametrize("wanted", [1e-3, 10.0])
+def test_the_parameters_are_put_back(wanted: float) -> None:
+    _, flat, before = probe(wanted)
+    assert torch.equal(flat.values, before)
+    assert torch.equal(flat.shown, before)
