@@ -1,8 +1,7 @@
 """Named data sets: which there are, where they come from, how to get them. Light: no torch, no onnx.
 
 A name is looked for in the local folder (`<name>.npz`) first, then in the cache, then it is built in or
-fetched
-through the Hugging Face `datasets` library (the extra `hf`). Only `fetch` goes to the network.
+fetched through the Hugging Face `datasets` library (the extra `hf`). Only `fetch` goes to the network.
 """
 
 from __future__ import annotations
@@ -142,8 +141,7 @@ def check_name(name: str, datasets_dir: Path | None) -> None:
     known = ", ".join(entry.name for entry in entries(datasets_dir))
     raise UnknownDatasetError(
         f"no data set is called {name[:100]!r}; known are {known}, and hf:owner/name from the Hugging "
-        "Face hub; "
-        f"or send a file: .npz, .zip of image folders, .csv or .parquet"
+        "Face hub; or send a file: .npz, .zip of image folders, .csv or .parquet"
     )
 
 
@@ -180,8 +178,7 @@ def fetch(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path:
     except OSError as error:
         raise DatasetUnavailableError(
             f"'{name}' could not be kept in the cache folder ({error.strerror or error}); make room, let "
-            "it be "
-            f"written, or put {target.name} into the folder that DATASETS_DIR names"
+            f"it be written, or put {target.name} into the folder that DATASETS_DIR names"
         ) from None
 
 
@@ -210,8 +207,8 @@ def _fetch_from_hub(name: str, repository: str, target: Path) -> Path:
     except ImportError:
         raise DatasetUnavailableError(
             f"'{name}' comes from the Hugging Face hub, for which the extra is missing: install "
-            "prunery[hf], or put "
-            f"{target.name} (x_train, y_train, x_test, y_test) into the folder that DATASETS_DIR names"
+            f"prunery[hf], or put {target.name} (x_train, y_train, x_test, y_test) into the folder that "
+            "DATASETS_DIR names"
         ) from None
     save_npz(target, arrays_of(load(repository, name, target.name)))
     return target

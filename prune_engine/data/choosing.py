@@ -138,8 +138,7 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
 
     Raises:
         PreprocessError: no candidate is better than chance (classes) or than predicting the mean, and no
-        straight
-            line relates outputs and labels either (numbers).
+            straight line relates outputs and labels either (numbers).
     """
     score = _classes_scorer(plan, trial) if plan.task == "classification" else _numbers_scorer(plan, trial)
     rows = min(FIRST_ROWS, trial.rows_affordable(len(attempts)))

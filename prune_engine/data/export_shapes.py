@@ -15,8 +15,7 @@ def candidate_shapes(raw: RawData) -> list[InputShapes]:
     first.
 
     Images: channels first, channels last, flat, then with grey as RGB or RGB as grey. Texts: one to three
-    arrays
-    of token ids. Everything else: as sent.
+    arrays of token ids. Everything else: as sent.
     """
     found: list[InputShapes] = []
     for shapes in _possible(raw):

@@ -48,10 +48,9 @@ def load(repository: str, name: str, filename: str) -> datasets.DatasetDict:
     except Exception as error:  # noqa: BLE001  the library raises errors of many libraries
         reason = " ".join(str(error).split())[:200]
         raise DatasetUnavailableError(
-            f"'{name}' could not be fetched from the Hugging Face hub ({type(error).__name__}: {reason}); "
-            "put "
-            f"{filename} (x_train, y_train, x_test, y_test) into the folder that DATASETS_DIR names, or "
-            "send a file"
+            f"'{name}' could not be fetched from the Hugging Face hub ({type(error).__name__}: "
+            f"{reason}); put {filename} (x_train, y_train, x_test, y_test) into the folder that "
+            "DATASETS_DIR names, or send a file"
         ) from None
     return loaded
 

@@ -1,10 +1,8 @@
 """Reading a .zip of image folders, one folder per class: `cats/1.png`, `dogs/7.jpg`.
 
 A folder around everything is allowed, and a level `train/` and `test/` (also `val/`, where there is no
-`test/`).
-Images without any class folder are rows without labels. Archives come from strangers: no path that leaves
-the folder, no links, no
-passwords; bytes are counted while inflating, pixels before decoding.
+`test/`). Images without any class folder are rows without labels. Archives come from strangers: no path
+that leaves the folder, no links, no passwords; bytes are counted while inflating, pixels before decoding.
 """
 
 from __future__ import annotations
@@ -108,8 +106,8 @@ def _images(infos: list[zipfile.ZipInfo], warnings: list[str]) -> list[_Member]:
     if not members:
         found = f" (it has {', '.join(others[:3])})" if others else ""
         raise DataFormatError(
-            f"the .zip file holds no images{found}; put images (png, jpg, webp, bmp, gif) into one folder "
-            "per class"
+            f"the .zip file holds no images{found}; put images (png, jpg, webp, bmp, gif) into one "
+            "folder per class"
         )
     if others:
         warnings.append(

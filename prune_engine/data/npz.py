@@ -1,8 +1,8 @@
 """Reading .npz and .npy files from strangers: headers before contents, no pickle, bounded memory.
 
 A 16-byte .npy header can ask for hundreds of GiB, and a small .npz can unpack to far more than its size, so
-each
-array's shape and dtype are compared with the bytes that the archive says it has before anything is allocated.
+each array's shape and dtype are compared with the bytes that the archive says it has before anything is
+allocated.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ def data_from_arrays(
 
     Args:
         arrays: `x` and `y`; or `x_train`, `y_train`, `x_test`, `y_test`; or arrays named like the model's
-        inputs
-            and `labels`, each with or without `_train`/`_test`; without labels the dense model is distilled.
+            inputs and `labels`, each with or without `_train`/`_test`; without labels the dense model is
+            distilled.
         name: what the report calls it.
         tokenizer: a `tokenizer.json`, for texts.
         max_length: tokens a text is cut or padded to.
@@ -232,9 +232,8 @@ def _split(arrays: dict[str, Array], everything: Mapping[str, Array]) -> Split:
     if not inputs:
         raise DataFormatError(
             f"no inputs among the arrays {sorted(everything)}; needed: x and y, or x_train, y_train, "
-            "x_test and "
-            "y_test, or arrays named like the model's inputs and 'labels' (without labels the model is "
-            "distilled)"
+            "x_test and y_test, or arrays named like the model's inputs and 'labels' (without labels "
+            "the model is distilled)"
         )
     if len(inputs) == 1 and label is not None:
         inputs = {

@@ -46,8 +46,7 @@ def accuracy_score(predicted: Array, labels: Array, confused: float = math.inf) 
     """Accuracy, and the binomial tail at the agreement that independence would give.
 
     The chance level is the sum over classes of (share predicted) x (share of labels), as in Cohen's kappa,
-    so a
-    model that always says the commonest class is no better than chance however common that is.
+    so a model that always says the commonest class is no better than chance however common that is.
     """
     rows = len(labels)
     hits = int((predicted == labels).sum())
@@ -62,12 +61,9 @@ def confusion(output: Array, labels: Array, *, probabilities: bool) -> float:
     """How little the classes are told apart: cross-entropy of logits brought to one scale.
 
     The logits of each row are centred, and all are divided by their standard deviation and multiplied by 2.
-    So a
-    net whose inputs are 255 times too large, and which is therefore surer of itself, does not look any
-    better;
-    plain cross-entropy would prefer it. Probabilities that have underflowed to 0 hide by how much, and count
-    as
-    confused where they are many.
+    So a net whose inputs are 255 times too large, and which is therefore surer of itself, does not look any
+    better; plain cross-entropy would prefer it. Probabilities that have underflowed to 0 hide by how much,
+    and count as confused where they are many.
 
     Args:
         output: (rows, classes), or one column for two classes; logits or probabilities.

@@ -22,8 +22,7 @@ def tokenise(raw: RawData, inputs: Sequence[TensorInfo]) -> RawData:
 
     Inputs are told by their names: the mask has "mask" in it, the segments "type" or "segment", positions
     "position"; the remaining one takes the token ids. Texts are cut and padded to the model's own length
-    where
-    its graph has one, otherwise to `raw.max_length`.
+    where its graph has one, otherwise to `raw.max_length`.
 
     Raises:
         DataError: no tokenizer was sent, or it cannot be read.

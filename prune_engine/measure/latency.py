@@ -76,10 +76,9 @@ def sentence(ratio: float) -> str:
         found = f"The pruned model is as fast in onnxruntime as the dense one (ratio {ratio:.2f})"
     return (
         f"{found}. Dense kernels multiply zeros like any other number: single zeros alone buy no time, "
-        "and they make "
-        "the file smaller only after compression. It gets faster when whole channels or neurons that are "
-        "dead are "
-        "removed from the graph, or where kernels skip zeros (2:4 patterns on NVIDIA GPUs)."
+        "and they make the file smaller only after compression. It gets faster when whole channels or "
+        "neurons that are dead are removed from the graph, or where kernels skip zeros (2:4 patterns on "
+        "NVIDIA GPUs)."
     )
 
 

@@ -37,13 +37,10 @@ def measure_quality(
 
     Returns:
         `value` by `prepared.metric`: accuracy or agreement (share of rows whose largest output is the same
-        as the
-        dense model's) in %; mean squared or absolute error in the label's unit; or `relative_error`, the
-        root of
-        squared error over the dense outputs' variance, over all floating-point outputs. `loss`: mean over the
-        rows of the cross-entropy, of the error in the label's unit, of the KL divergence at temperature 1,
-        or the
-        squared relative error.
+        as the dense model's) in %; mean squared or absolute error in the label's unit; or `relative_error`,
+        the root of squared error over the dense outputs' variance, over all floating-point outputs. `loss`:
+        mean over the rows of the cross-entropy, of the error in the label's unit, of the KL divergence at
+        temperature 1, or the squared relative error.
 
     Raises:
         VerificationError: the model gives NaN or infinity.
