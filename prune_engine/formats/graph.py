@@ -66,7 +66,7 @@ def opset_versions(proto: onnx.ModelProto) -> dict[str, int]:
                 f"{versions[domain]} and {entry.version}; it must name one. Export it again."
             )
     if "" not in versions:
-        if proto.ir_version >= 3 and proto.opset_import:
+        if not versions and proto.ir_version >= 3:
             raise ModelError("The file does not say which opset of ai.onnx it uses. Export it again.")
         versions[""] = 1
     return versions

@@ -44,10 +44,20 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
     roles = find_roles(graph)
     if not roles.prunable:
         raise NoPrunableWeightsError(
-            "The graph has no float weight that could be pruned: no convolution, matrix product or "
-            "embedding takes "
-            "a float initializer. If this is a quantised model, send the float one it was made from."
+            "The graph has no float weight that could be pruned: no convolution, matrix product or embedding "
+            "takes a float initializer. If this is a quantised model, send the float one it was made from."
         )
+    return _module(proto, graph, roles)
+
+
+def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
+    """A module without any parameter: every initializer stays a constant. Raises what `import_onnx` raises."""
+    graph = read_graph(proto)
+    _refuse_unsupported(graph)
+    return _module(proto, graph, Roles())
+
+
+def _module(proto: onnx.ModelProto, graph: Graph, roles: Roles) -> OnnxModule:
     shapes = infer_shapes(proto)
     ranks = {name: len(shape) for name, shape in shapes.items()}
     plan = _Compiler(graph, roles, ranks).run()

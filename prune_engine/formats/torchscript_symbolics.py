@@ -20,7 +20,8 @@ def _constant(g: Any, values: list[int]) -> Any:
 
 def _number(value: Any) -> int:
     """The Python number behind a constant node."""
-    return int(value.node()["value"]) if value.node().kind() != "prim::Constant" else int(value.toIValue())
+    node = value.node()
+    return int(node.t("value")) if node.kind() == "onnx::Constant" else int(value.toIValue())
 
 
 def _unflatten(g: Any, x: Any, dim: Any, sizes: Any, *_: Any) -> Any:

@@ -55,26 +55,31 @@ _UNARY: dict[str, Kernel] = {
     "Reciprocal": torch.reciprocal,
     "Floor": torch.floor,
     "Ceil": torch.ceil,
-    "Round": torch.round,
-    "Sign": _sign,
-    "Erf": torch.erf,
     "Sin": torch.sin,
     "Cos": torch.cos,
     "Tan": torch.tan,
     "Asin": torch.asin,
     "Acos": torch.acos,
     "Atan": torch.atan,
+}
+for _name, _unary in _UNARY.items():
+    function(_name, _unary)
+
+_UNARY_SINCE_9: dict[str, Kernel] = {
+    "Sign": _sign,
+    "Erf": torch.erf,
     "Sinh": torch.sinh,
     "Cosh": torch.cosh,
     "Asinh": torch.asinh,
     "Acosh": torch.acosh,
     "Atanh": torch.atanh,
 }
-for _name, _unary in _UNARY.items():
-    function(_name, _unary)
+for _name, _unary in _UNARY_SINCE_9.items():
+    function(_name, _unary, since=9)
+function("Round", torch.round, since=11)
 
 
-@operator("Mod", scalars=True)
+@operator("Mod", since=10, scalars=True)
 def _mod(node: Node) -> Kernel:
     return torch.fmod if node.attribute("fmod", 0) else torch.remainder
 

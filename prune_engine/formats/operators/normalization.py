@@ -122,7 +122,7 @@ def _lp_normalization(node: Node) -> Kernel:
 
     def kernel(x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(x, p, axis, keepdim=True)
-        return torch.where(norm == 0, torch.zeros_like(x), x / norm)
+        return x / torch.where(norm == 0, torch.ones_like(norm), norm)  # 0 / 1: a gradient that is finite
 
     return kernel
 
