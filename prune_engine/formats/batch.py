@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prune_engine.errors import ModelError
-from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step
+from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step, run_step
 
 _FACTOR = 3
 
@@ -66,8 +66,8 @@ class _Walk:
                 step = self._concat(step)
             steps[index] = step
             try:
-                _call(step, self.narrow)
-                _call(step, self.wide)
+                run_step(step, self.narrow)
+                run_step(step, self.wide)
             except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, ModelError):
                 break  # it needs values, or the batch is fixed in a way that is not known here
         return replace(self.plan, steps=tuple(steps), template=tuple(self.template))
@@ -99,8 +99,9 @@ class _Walk:
         if own:
             return own[0]
         if self.batch == 1 and source[axis] == 1 and begin > 1 and begin in starts:
-            # Between two axes, a batch of one may have been merged into either. Rows are merged into the left one
-            # (L, N, D -> L * N, D); where the right one is split, heads go with the batch (L, N * heads, D / heads).
+            # Between two axes, a batch of one may have been merged into either. Rows are merged into the left
+            # one (L, N, D -> L * N, D); where the right one is split, its parts go with the batch: attention
+            # heads (L, N * H, D / H).
             place = starts.index(begin)
             whole = {math.prod(source[axis + 1 : stop]) for stop in range(axis + 2, len(source) + 1)}
             return place - 1 if target[place] in whole else place
@@ -150,12 +151,3 @@ def _resolved(shape: Sequence[int], x: Tensor) -> list[int]:
     sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
     known = math.prod(size for size in sizes if size != -1)
     return [x.numel() // known if size == -1 else size for size in sizes]
-
-
-def _call(step: Step, slots: list[Any]) -> None:
-    result = step.kernel(*[slots[slot] for slot in step.inputs])
-    if isinstance(step.output, int):
-        slots[step.output] = result
-    else:
-        for slot, value in zip(step.output, result, strict=False):
-            slots[slot] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,6 +44,16 @@ class Graph:
     def producers(self) -> Mapping[str, NodeProto]:
         """Value name -> the node that computes it."""
         return {name: node for node in self.nodes for name in node.output if name}
+
+
+def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            bodies = [attribute.g] if attribute.HasField("g") else attribute.graphs
+            for body in bodies:
+                yield from all_nodes(body.node)
 
 
 def node_name(node: NodeProto) -> str:
@@ -108,15 +118,15 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
     return None
 
 
-def _captured(node: NodeProto) -> set[str]:
-    """Values of the outer graph that a node's subgraphs read."""
+def captured_values(node: NodeProto) -> set[str]:
+    """Values of the outer graph that a node's subgraphs read; empty for a node without any."""
     names: set[str] = set()
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
             own = {v.name for v in body.input} | {t.name for t in body.initializer}
             own |= {name for inner in body.node for name in inner.output}
             for inner in body.node:
-                names |= ({name for name in inner.input if name} | _captured(inner)) - own
+                names |= ({name for name in inner.input if name} | captured_values(inner)) - own
             names |= {value.name for value in body.output} - own
     return names
 
@@ -133,7 +143,7 @@ def _sorted(graph: onnx.GraphProto, known: set[str]) -> tuple[NodeProto, ...]:
     waiting: list[int] = []
     users: dict[int, list[int]] = defaultdict(list)
     for index, node in enumerate(graph.node):
-        needs = {name for name in node.input if name} | _captured(node)
+        needs = {name for name in node.input if name} | captured_values(node)
         for name in needs - known:
             if name not in producer:
                 raise ModelError(

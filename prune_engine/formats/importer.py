@@ -16,7 +16,8 @@ from torch import Tensor
 
 from prune_engine.errors import NoPrunableWeightsError, UnsupportedOperatorError
 from prune_engine.formats.batch import free_batch
-from prune_engine.formats.graph import ONNX_DOMAINS, Graph, node_name, read_graph
+from prune_engine.formats.branches import Branch, choice
+from prune_engine.formats.graph import ONNX_DOMAINS, Graph, all_nodes, constant_tensor, node_name, read_graph
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.operators import Kernel, Node, Operator, find
 from prune_engine.formats.operators.dtypes import compute_dtype
@@ -51,7 +52,7 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
 
 
 def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
-    """A module without any parameter: every initializer stays a constant. Raises what `import_onnx` raises."""
+    """A module without parameters: every initializer stays a constant. Raises what `import_onnx` raises."""
     graph = read_graph(proto)
     _refuse_unsupported(graph)
     return _module(proto, graph, Roles())
@@ -78,10 +79,10 @@ def _domain(node: NodeProto) -> str:
 def _refuse_unsupported(graph: Graph) -> None:
     missing: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for node in graph.nodes:
+    for node in all_nodes(graph.nodes):
         domain = _domain(node)
         opset = graph.opsets.get(domain, 1)
-        if node.op_type == "Constant" and domain == "" and node.output[0] in graph.constants:
+        if domain == "" and (node.op_type == "If" or constant_tensor(node) is not None):
             continue
         if find(domain, node.op_type, opset) is None:
             label = f"{node.op_type} (domain {domain or 'ai.onnx'}, opset {opset})"
@@ -205,8 +206,50 @@ class _Compiler:
                 self._step(Tensor.tolist, (value.slot,), slot)
         return self.as_host[name]
 
+    def _if(self, proto: NodeProto) -> None:
+        """Takes the branch at once where the condition is known; otherwise both are compiled."""
+        bodies = {attribute.name: attribute.g for attribute in proto.attribute}
+        condition = self.values[proto.input[0]].constant
+        if condition is not None:
+            body = bodies["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+            self._body(body)
+            for name, result in zip(proto.output, body.output, strict=True):
+                self.values[name] = self.values[result.name]
+            return
+        asked = self._host_slot(proto.input[0])
+        then, otherwise = self._branch(bodies["then_branch"]), self._branch(bodies["else_branch"])
+        captured = tuple(sorted(then.needs(self.template) | otherwise.needs(self.template)))
+        results = tuple(self._new_slot() for _ in proto.output)
+        self.values.update({name: _Value(slot) for name, slot in zip(proto.output, results, strict=True)})
+        kernel = choice(then, otherwise, self.template, captured)
+        output = results[0] if len(results) == 1 else results
+        self.steps.append(Step(kernel, (asked, *captured), output, (), "If", node_name(proto)))
+
+    def _branch(self, body: onnx.GraphProto) -> Branch:
+        outer = self.steps, self.as_tensor, self.as_host
+        self.steps, self.as_tensor, self.as_host = [], dict(self.as_tensor), dict(self.as_host)
+        self._body(body)
+        outputs = tuple(self._tensor_slot(value.name) for value in body.output)
+        branch = Branch(tuple(self.steps), outputs)
+        self.steps, self.as_tensor, self.as_host = outer
+        return branch
+
+    def _body(self, body: onnx.GraphProto) -> None:
+        """The nodes of a branch; its own constants are not trained."""
+        for tensor in body.initializer:
+            self.values[tensor.name] = _Value(constant=to_numpy(tensor, f"The initializer {tensor.name!r}"))
+        for node in body.node:
+            tensor = constant_tensor(node)
+            if tensor is None:
+                self._node(node)
+            else:
+                self.values[node.output[0]] = _Value(constant=to_numpy(tensor))
+
     def _node(self, proto: NodeProto) -> None:
         domain = _domain(proto)
+        if proto.op_type == "If" and domain == "":
+            self._if(proto)
+            return
         constants = {
             i: constant
             for i, name in enumerate(proto.input)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step
+from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step, run_step
 from prune_engine.formats.weights import PrunableWeight
 
 
@@ -86,12 +86,7 @@ class OnnxModule(nn.Module):
         step: Step | None = None
         try:
             for step in plan.steps:
-                result = step.kernel(*[slots[i] for i in step.inputs])
-                if type(step.output) is int:
-                    slots[step.output] = result
-                else:
-                    for slot, value in zip(step.output, result, strict=False):  # type: ignore[arg-type]
-                        slots[slot] = value
+                run_step(step, slots)
                 for slot in step.dead:
                     slots[slot] = None
         except Exception as error:

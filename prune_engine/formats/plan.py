@@ -30,6 +30,16 @@ class Step:
     node: str
 
 
+def run_step(step: Step, slots: list[Any]) -> None:
+    """Computes one step in place."""
+    result = step.kernel(*[slots[i] for i in step.inputs])
+    if type(step.output) is int:
+        slots[step.output] = result
+    else:
+        for slot, value in zip(step.output, result, strict=False):  # type: ignore[arg-type]
+            slots[slot] = value
+
+
 @dataclass(frozen=True)
 class Plan:
     """The steps and what fills the slots beforehand.

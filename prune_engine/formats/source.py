@@ -56,7 +56,7 @@ def read_model(
     if kind == "onnx":
         data = path.read_bytes()
         proto = parse_onnx(data)
-        return SourceModel(proto, "onnx", "as sent", name, hashlib.sha256(data).hexdigest(), len(data))
+        return _as_sent(proto, name, data)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     converted = convert_torchscript(path, candidate_shapes)
@@ -69,4 +69,21 @@ def source_from_proto(proto: onnx.ModelProto, *, filename: str = "model.onnx") -
     """A model that is already in memory, checked as `read_model` checks a file and with the same errors."""
     check_model(proto)
     data = proto.SerializeToString()
-    return SourceModel(proto, "onnx", "as sent", filename, hashlib.sha256(data).hexdigest(), len(data))
+    return _as_sent(proto, filename, data)
+
+
+def _as_sent(proto: onnx.ModelProto, filename: str, data: bytes) -> SourceModel:
+    digest = hashlib.sha256(data).hexdigest()
+    return SourceModel(proto, "onnx", "as sent", filename, digest, len(data), _warnings(proto))
+
+
+def _warnings(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """The legacy exporter merges initializers that are equal, as many are in a net that was never trained."""
+    vectors = {tensor.name for tensor in proto.graph.initializer if tensor.dims}
+    merged = [n.output[0] for n in proto.graph.node if n.op_type == "Identity" and set(n.input) & vectors]
+    if not merged:
+        return ()
+    return (
+        f"{len(merged)} parameters, such as {merged[0]!r}, were equal to others when the model was exported and "
+        "share their values with them, so they stay equal. A model that was trained exports without this.",
+    )

@@ -15,7 +15,7 @@ from functools import partial
 
 from onnx import NodeProto, TensorProto, helper
 
-from prune_engine.formats.graph import Graph, node_name
+from prune_engine.formats.graph import Graph, captured_values, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.tensors import to_numpy
 
@@ -106,7 +106,7 @@ class _Finder:
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
-        inputs = [name for name in node.input if name]
+        inputs = [*filter(None, node.input), *captured_values(node)]
         outputs = [name for name in node.output if name]
         if all(name in self.fixed for name in inputs):
             self.fixed.update(outputs)

@@ -13,16 +13,19 @@ from prune_engine.formats.operators.table import Kernel, Node, operator
 def _batch_normalization(node: Node) -> Kernel:
     """In training, batch statistics are used and the running ones move by 1 - momentum, in place.
 
-    Statistics that are computed, or shared with another layer, cannot move: they are used in training too.
+    Statistics that are computed (standardised weights), or shared with another layer, cannot move: they are
+    used in training too.
     """
     epsilon, momentum = node.attribute("epsilon", 1e-5), 1.0 - node.attribute("momentum", 0.9)
     extra_outputs, fixed = len(node.outputs) - 1, not {3, 4} <= node.statistics
 
-    def kernel(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    def moving(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         if fixed or (training and x.numel() == x.shape[1]):  # one value a channel has no variance
             training = False
         return functional.batch_norm(x, mean, var, scale, bias, training, momentum, epsilon)
 
+    # torch's own kernel has no gradient for the statistics
+    kernel = _standardise(epsilon) if fixed and 3 not in node.constants else moving
     if not extra_outputs:
         return kernel
 
@@ -39,6 +42,15 @@ def _batch_normalization(node: Node) -> Kernel:
         return (kernel(training, *inputs), mean, var, mean, var)[: extra_outputs + 1]
 
     return with_statistics
+
+
+def _standardise(epsilon: float) -> Kernel:
+    def kernel(_: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        view = [-1 if axis == 1 else 1 for axis in range(x.dim())]
+        factor = scale * (var + epsilon).rsqrt()
+        return x * factor.view(view) + (bias - mean * factor).view(view)
+
+    return kernel
 
 
 @operator("InstanceNormalization")

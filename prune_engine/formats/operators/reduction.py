@@ -108,8 +108,8 @@ def _arg_extreme(node: Node) -> Kernel:
         return lambda x: pick(x, axis, keepdim=keep)
 
     def kernel(x: Tensor) -> Tensor:
-        place: Tensor = pick(x.flip(axis), axis, keepdim=keep)
-        return x.shape[axis] - 1 - place
+        place: Tensor = x.shape[axis] - 1 - pick(x.flip(axis), axis, keepdim=keep)
+        return place
 
     return kernel
 

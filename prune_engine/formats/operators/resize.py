@@ -71,7 +71,7 @@ _ROUND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.clip(1 - np.abs(x), 0, None)
+    return np.asarray(np.clip(1 - np.abs(x), 0, None))
 
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:

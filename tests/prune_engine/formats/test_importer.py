@@ -35,13 +35,18 @@ def test_a_linear_layer_of_matmul_and_add_has_a_weight_and_a_bias() -> None:
     [
         ([node("Gemm", ["x", "w"], ["y"], transB=1)], (3, 4), "Gemm", 0),
         ([node("Gemm", ["x", "w"], ["y"])], (4, 3), "Gemm", 1),
-        ([node("Transpose", ["w"], ["t"], perm=[1, 0]), node("MatMul", ["x", "t"], ["y"])], (3, 4), "MatMul", 0),
+        (
+            [node("Transpose", ["w"], ["t"], perm=[1, 0]), node("MatMul", ["x", "t"], ["y"])],
+            (3, 4),
+            "MatMul",
+            0,
+        ),
         ([node("Identity", ["w"], ["t"]), node("MatMul", ["x", "t"], ["y"])], (4, 3), "MatMul", 1),
         ([node("Reshape", ["w", "s"], ["t"]), node("MatMul", ["x", "t"], ["y"])], (1, 4, 3), "MatMul", 2),
         ([node("Einsum", ["x", "w"], ["y"], equation="nd,hd->nh")], (3, 4), "MatMul", 0),
         ([node("Transpose", ["x"], ["t"]), node("MatMul", ["w", "t"], ["y"])], (3, 4), "MatMul", 0),
     ],
-)  # fmt: skip
+)
 def test_the_output_axis_is_that_of_the_initializer(
     nodes: list[onnx.NodeProto], shape: tuple[int, ...], kind: str, axis: int
 ) -> None:
@@ -86,13 +91,21 @@ def test_a_weight_that_two_nodes_share_is_one_parameter() -> None:
 
 def test_masks_tables_scalars_and_input_normalisation_stay_constants() -> None:
     constants = {
-        "mean": values(4), "half": np.array(0.5, np.float32), "w": values(4, 4), "b": values(4),
-        "table": values(3, 4), "mask": np.array([[0, -1e9, 0, 0]] * 3, np.float32),
-    }  # fmt: skip
+        "mean": values(4),
+        "half": np.array(0.5, np.float32),
+        "w": values(4, 4),
+        "b": values(4),
+        "table": values(3, 4),
+        "mask": np.array([[0, -1e9, 0, 0]] * 3, np.float32),
+    }
     nodes = [
-        node("Sub", ["x", "mean"], ["a"]), node("MatMul", ["a", "w"], ["b1"]), node("Add", ["b1", "b"], ["c"]),
-        node("Mul", ["c", "half"], ["d"]), node("Add", ["d", "table"], ["e"]), node("Add", ["e", "mask"], ["y"]),
-    ]  # fmt: skip
+        node("Sub", ["x", "mean"], ["a"]),
+        node("MatMul", ["a", "w"], ["b1"]),
+        node("Add", ["b1", "b"], ["c"]),
+        node("Mul", ["c", "half"], ["d"]),
+        node("Add", ["d", "table"], ["e"]),
+        node("Add", ["e", "mask"], ["y"]),
+    ]
     module = import_onnx(model(nodes, constants, shape=("n", 3, 4)))
     assert set(module.weights) == {"w", "b"}
 
@@ -213,9 +226,13 @@ def test_batchnorm_statistics_that_two_layers_share_are_not_moved() -> None:
 
 def test_a_copy_of_a_module_is_independent_and_the_shape_arithmetic_follows_the_batch() -> None:
     nodes = [
-        node("Shape", ["x"], ["s"]), node("Gather", ["s", "zero"], ["n"]), node("Unsqueeze", ["n", "axes"], ["n1"]),
-        node("Concat", ["n1", "rest"], ["target"], axis=0), node("Reshape", ["x", "target"], ["h"]), node("MatMul", ["h", "w"], ["y"]),
-    ]  # fmt: skip
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"]),
+        node("Unsqueeze", ["n", "axes"], ["n1"]),
+        node("Concat", ["n1", "rest"], ["target"], axis=0),
+        node("Reshape", ["x", "target"], ["h"]),
+        node("MatMul", ["h", "w"], ["y"]),
+    ]
     constants = {"zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1]), "w": values(8, 3)}
     module = import_onnx(model(nodes, constants, shape=("n", 2, 4)))
     other = copy.deepcopy(module)
@@ -238,3 +255,40 @@ def test_weights_may_be_given_other_storage() -> None:
 def test_the_number_of_inputs_is_checked() -> None:
     with pytest.raises(TypeError, match="takes 1 inputs"):
         import_onnx(linear())()
+
+
+def branching(condition: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """y = relu(x w) or -(x w) + c, by the value "which"; `c` belongs to the branch."""
+    output = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    own = [numpy_helper.from_array(np.array([1.0], np.float32), "c")]
+    then = helper.make_graph([node("Relu", ["h"], ["r"])], "then", [], output)
+    other = helper.make_graph(
+        [node("Neg", ["h"], ["m"]), node("Add", ["m", "c"], ["r"])], "else", [], output, own
+    )
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"]),
+        *condition,
+        node("If", ["which"], ["y"], then_branch=then, else_branch=other),
+    ]
+    return model(nodes, {"w": values(4, 3), **constants})
+
+
+@pytest.mark.parametrize("known", [True, False, None])
+def test_both_branches_of_an_if_compute_and_train(known: bool | None) -> None:
+    if known is None:  # by the number of rows
+        condition = [
+            node("Shape", ["x"], ["s"]),
+            node("Gather", ["s", "zero"], ["n"]),
+            node("Less", ["n", "five"], ["which"]),
+        ]
+        proto = branching(condition, {"zero": np.array(0), "five": np.array(5)})
+    else:
+        proto = branching([], {"which": np.array(known)})
+    module = import_onnx(proto)
+    for rows in (3, 8):
+        x = torch.randn(rows, 4)
+        assert distance(module(x), run(proto, x)) < 1e-6
+        module.zero_grad()
+        module(x)[0].sum().backward()
+        assert module.weights["w"].grad is not None
+        assert module.weights["w"].grad.abs().max() > 0

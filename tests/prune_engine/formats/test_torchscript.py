@@ -118,7 +118,7 @@ def test_code_that_runs_on_loading_is_refused_before_it_runs(tmp_path: Path) -> 
 
     path = tmp_path / "trap.pt"
     torch.jit.script(Trap()).save(str(path))
-    with pytest.raises(ModelUnsafeError, match="__[gs]etstate__"):
+    with pytest.raises(ModelUnsafeError, match=r"__[gs]etstate__"):
         read_model(path, candidate_shapes=[(((2, 2), "float32"),)])
 
 

@@ -113,7 +113,7 @@ def test_new_values_are_read_back_as_they_were_given_and_nothing_else_differs(
     ],
 )
 def test_values_that_do_not_fit_are_refused(values_by_name: dict[str, np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="nobody|float|'h'"):
+    with pytest.raises(ValueError, match=r"nobody|float|'h'"):
         write_back(linear(), values_by_name)
 
 

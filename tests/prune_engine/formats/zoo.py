@@ -1,4 +1,4 @@
-"""Small nets with the building blocks of the architectures that people send, in plain torch.nn, and their exports."""
+"""Small nets with the building blocks that people send, in plain torch.nn, and their exports."""
 
 from __future__ import annotations
 
@@ -29,16 +29,33 @@ def mlp() -> nn.Module:
 
 def lenet() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.Sigmoid(), nn.AvgPool2d(2),
-        nn.Flatten(), nn.Linear(32, 12), nn.LeakyReLU(), nn.Linear(12, 5), nn.LogSoftmax(-1),
-    )  # fmt: skip
+        nn.Conv2d(3, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 12),
+        nn.LeakyReLU(),
+        nn.Linear(12, 5),
+        nn.LogSoftmax(-1),
+    )
 
 
 def alexnet() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(8, 8, 3, 1, 1, groups=2),
-        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 5, 2, 2),
+        nn.ReLU(),
+        nn.LocalResponseNorm(5),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(8, 8, 3, 1, 1, groups=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(8, 5),
+    )
 
 
 def vgg() -> nn.Module:
@@ -95,9 +112,12 @@ class Inverted(nn.Module):
     def __init__(self, act: type[nn.Module], gate: type[nn.Module] | None) -> None:
         super().__init__()
         self.f = nn.Sequential(
-            conv_bn(8, 16, 1, act=act), conv_bn(16, 16, 3, groups=16, act=act), Squeeze(16, gate) if gate else nn.Identity(),
-            nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8),
-        )  # fmt: skip
+            conv_bn(8, 16, 1, act=act),
+            conv_bn(16, 16, 3, groups=16, act=act),
+            Squeeze(16, gate) if gate else nn.Identity(),
+            nn.Conv2d(16, 8, 1, bias=False),
+            nn.BatchNorm2d(8),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.f(x)
@@ -144,9 +164,14 @@ class Fire(nn.Module):
 
 def squeezenet() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(), nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(3, 8, 3, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        Fire(),
+        nn.Conv2d(8, 5, 1),
+        nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-    )  # fmt: skip
+    )
 
 
 class ConvNextBlock(nn.Module):
