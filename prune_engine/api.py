@@ -15,6 +15,7 @@ import torch
 from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.data import Prepared, RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.environment import choose_device, describe_environment
+from prune_engine.errors import ModelError
 from prune_engine.events import Listener, silent
 from prune_engine.formats import (
     OnnxModule,
@@ -166,6 +167,8 @@ def _read_data(
 def _read_model(model: Path | str | onnx.ModelProto, raw: RawData, labels: Labels) -> SourceModel:
     if isinstance(model, onnx.ModelProto):
         return source_from_proto(model, filename=labels.model_filename or "model.onnx")
+    if not Path(model).is_file():
+        raise ModelError(f"{model}: there is no such file")
     return read_model(Path(model), filename=labels.model_filename, candidate_shapes=candidate_shapes(raw))
 
 

@@ -19,6 +19,7 @@ from prune_engine.data.scoring import (
     correlation_score,
     predicted_classes,
     r2_score,
+    relabelling_chance,
 )
 from prune_engine.data.task import Plan, outputs_are
 from prune_engine.data.transform import DTYPES, IDENTITY, Transform
@@ -29,6 +30,7 @@ from prune_engine.spec import Preprocess
 
 CHANCE = 1e-3
 MANY_VALUES = 4
+MUCH_LARGER = 8.0
 PROBE_ROWS = 8
 HOW_TO_SET = (
     'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
@@ -155,7 +157,7 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
     ]
     best_attempt = _best(ran, rows)
     if plan.task == "classification":
-        _require_better_than_chance(best_attempt, candidates, len(attempts))
+        _require_better_than_chance(best_attempt, ran, candidates)
     elif best_attempt.score is not None and best_attempt.score.value <= 0:
         best_attempt = max(ran, key=lambda a: a.straight_line)
         if best_attempt.straight_line < 0.25:
@@ -175,6 +177,8 @@ def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
     """The highest score; of those within its standard error the one that confuses the classes least.
 
     Scalings column by column fit almost any table a little, so they must be better by more than that error.
+    Inputs that are 16 or 255 times too large hardly hurt (only the biases lose weight), inputs that are too
+    small do: so where a small scale is as good as a much larger one, the small one is what was trained with.
     """
     best = max(ran, key=_value)
     noise = _noise(best, rows)
@@ -183,7 +187,14 @@ def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
         ran = simple
     best_value = max(map(_value, ran))
     close = [attempt for attempt in ran if _value(attempt) >= best_value - noise]
-    return min(close, key=lambda attempt: attempt.score.confusion if attempt.score else np.inf)
+    smallest = min(map(_scale, close))
+    alike = [attempt for attempt in close if _scale(attempt) <= MUCH_LARGER * smallest]
+    return min(alike, key=lambda attempt: attempt.score.confusion if attempt.score else np.inf)
+
+
+def _scale(attempt: Attempt) -> float:
+    """What the raw values are multiplied by, on average over the channels."""
+    return attempt.preprocess.scale / float(np.mean(attempt.preprocess.std))
 
 
 def _value(attempt: Attempt) -> float:
@@ -234,8 +245,12 @@ def _numbers_scorer(plan: Plan, trial: Trial) -> Callable[[list[Array], Attempt]
     return score
 
 
-def _require_better_than_chance(best: Attempt, candidates: list[PreprocessCandidate], tried: int) -> None:
-    if best.score is not None and best.score.chance < CHANCE / tried:
+def _require_better_than_chance(
+    best: Attempt, ran: Sequence[Attempt], candidates: list[PreprocessCandidate]
+) -> None:
+    scores = [attempt.score for attempt in ran if attempt.score]
+    by_luck = best.score is None or best.score.chance >= CHANCE / len(candidates)
+    if not by_luck and relabelling_chance(scores) <= CHANCE:
         return
     raise PreprocessError(
         f"with no usual preprocessing is the dense model clearly better than chance on the training rows: "
@@ -269,7 +284,7 @@ def _why(best: Attempt, ran: Sequence[Attempt], plan: Plan, rows: int) -> str:
         second = max(others, key=_value)
         text += f"; next: {second.name}, {_value(second):.2f} %"
         if _value(second) >= value and plan.task == "classification":
-            text += ", which is within the standard error; the one taken confuses the classes least"
+            text += ", which is within the standard error; equals are told apart by scale and confusion"
     return text
 
 

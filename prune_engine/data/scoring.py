@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ _SPREAD = 2.0
 _UNDERFLOW = 1e-30
 _SATURATED_SHARE = 0.1
 _PENALTY = 10.0
+RELABELLINGS = 999
+FEW_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class Score:
         value: accuracy in %, or 100 R2; what is compared.
         chance: probability that a model which knows nothing reaches it.
         confusion: decides between candidates that are equally right; lower is better.
+        counts: (classes, classes), rows with a label by the class predicted; None for numbers.
     """
 
     value: float
     chance: float = 0.0
     confusion: float = math.inf
+    counts: Array | None = None
 
 
 def predicted_classes(output: Array, *, probabilities: bool) -> Array:
@@ -51,10 +56,32 @@ def accuracy_score(predicted: Array, labels: Array, confused: float = math.inf) 
     rows = len(labels)
     hits = int((predicted == labels).sum())
     size = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
-    expected = float(
-        (np.bincount(predicted, minlength=size) / rows) @ (np.bincount(labels, minlength=size) / rows)
-    )
-    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected), confused)
+    counts = np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
+    expected = float((counts.sum(axis=0) / rows) @ (counts.sum(axis=1) / rows))
+    return Score(100.0 * hits / rows, binomial_tail(hits, rows, expected), confused, counts)
+
+
+def relabelling_chance(scores: Sequence[Score], seed: int = 0) -> float:
+    """Probability that a net whose outputs stand for no classes in particular does as well as the best score.
+
+    The outputs of an untrained net do follow the inputs, and with luck some of them the labels; which output
+    is which class is all that it cannot know. So the classes are renamed at random 999 times, and it is
+    counted how often the best of all candidates is as good as with the right names (a permutation test of the
+    maximum, which also allows for having tried several). Under 5 classes there are too few names: 0.
+    """
+    counted = [score.counts for score in scores if score.counts is not None]
+    size = max((len(counts) for counts in counted), default=0)
+    if size < FEW_CLASSES:
+        return 0.0
+    random = np.random.default_rng(seed)
+    names = random.permuted(np.tile(np.arange(size), (RELABELLINGS, 1)), axis=1)
+    best, renamed = 0, np.zeros(RELABELLINGS, dtype=np.int64)
+    for counts in counted:
+        full = np.zeros((size, size), dtype=np.int64)
+        full[: len(counts), : len(counts)] = counts
+        best = max(best, int(np.trace(full)))
+        renamed = np.maximum(renamed, full[np.arange(size), names].sum(axis=1))
+    return (1 + int((renamed >= best).sum())) / (1 + RELABELLINGS)
 
 
 def confusion(output: Array, labels: Array, *, probabilities: bool) -> float:

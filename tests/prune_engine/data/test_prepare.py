@@ -112,6 +112,13 @@ def test_an_untrained_net_is_refused_with_the_scores_and_the_way_out() -> None:
     assert caught.value.param == "preprocess"
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_untrained_net_is_taken_for_a_trained_one_by_luck(seed: int) -> None:
+    weight = np.random.default_rng(seed).normal(size=(64, 10)) / 8
+    with pytest.raises(PreprocessError):
+        prepared_for(mlp([(weight, np.zeros(10))], (8, 8)), digits())
+
+
 def test_an_untrained_net_is_welcome_with_an_explicit_preprocess() -> None:
     step = Preprocess(scale=1 / 16, mean=(0.25,), layout="flat")
     prepared = prepared_for(mlp(random_layers(64, 10)), digits(), preprocess=step)

@@ -57,3 +57,19 @@ def test_a_single_output_counts_for_two_classes() -> None:
     sure = scoring.confusion(np.array([-2.0, 2, -2, 2]), labels, probabilities=False)
     wrong = scoring.confusion(np.array([2.0, -2, -2, 2]), labels, probabilities=False)
     assert sure < wrong
+
+
+def test_outputs_that_follow_the_labels_under_other_names_are_chance() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 1000)
+    lucky = np.where(random.random(1000) < 0.6, (labels * 3 + 1) % 10, labels * 0)
+    score = scoring.accuracy_score(lucky, labels)
+    assert scoring.relabelling_chance([score]) > 0.001
+
+
+def test_a_weak_but_trained_net_is_not_chance() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 1000)
+    weak = np.where(random.random(1000) < 0.25, labels, random.integers(0, 10, 1000))
+    score = scoring.accuracy_score(weak, labels)
+    assert scoring.relabelling_chance([score, score]) == pytest.approx(0.001)
