@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 HEADER_BYTES: Final = 16_384
-_DESCR = re.compile(r"'descr':\s*'([<>|=]?)([a-zA-Z])(\d*)[^']*'")
-_SHAPE = re.compile(r"'shape':\s*\(([\d,\s]*)\)")
+_DESCR = re.compile(r"'descr':\s*'([<>|=]?)([a-zA-Z])([0-9]*)[^']*'")
+_SHAPE = re.compile(r"'shape':\s*\(([0-9, ]*)\)")
 
 
 class NpyDamagedError(ValueError):
@@ -65,7 +65,7 @@ def read_header(head: bytes) -> NpyHeader:
     shape = _SHAPE.search(text)
     if not shape:
         raise NpyDamagedError("its header has no shape")
-    sides = tuple(int(side[:20]) for side in shape[1].replace(" ", "").split(",") if side)
+    sides = tuple(int(side[:20]) for side in re.findall(r"[0-9]+", shape[1]))
     descr = _DESCR.search(text)
     if not descr:
         kind = "O" if re.search(r"'[<>|=]?O\d*'", text) else "V"

@@ -141,6 +141,16 @@ def test_foreign_and_broken_files_are_refused(data: bytes, error: type[Exception
         sniff(data)
 
 
+@pytest.mark.parametrize("shape", ["(3\xa0,)", "(3\n4,)", "(,)", "(\xb2,)", "(" + "9" * 5000 + ",)", "(-1,)"])
+def test_a_shape_that_numpy_would_not_write_is_refused(shape: str) -> None:
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode("latin-1")
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(DataError):
+        sniff(held.getvalue())
+
+
 @settings(max_examples=300)
 @given(data=st.data())
 def test_a_damaged_archive_ends_in_an_answer_or_an_error_of_the_tree(data: st.DataObject) -> None:
