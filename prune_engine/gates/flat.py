@@ -96,13 +96,14 @@ class FlatParameters:
         """Let the module see the current values of what is not prunable."""
         self.shown[self.prunable :].copy_(self.values[self.prunable :])
 
+    def layers(self, flat: Tensor) -> list[Tensor]:
+        """A flat tensor over the prunable weights as one view per weight, each of the weight's shape."""
+        parameters = self._parameters[: len(self._prunable_names)]
+        sizes = [parameter.numel() for parameter in parameters]
+        pieces = torch.split(flat, sizes)
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]
+
     def split_mask(self, mask: Tensor) -> dict[str, np.ndarray]:
         """A flat bool mask of the prunable weights as name -> array of the weight's shape."""
-        sizes = [p.numel() for p in self._parameters[: len(self._prunable_names)]]
-        pieces = torch.split(mask.cpu(), sizes)
-        return {
-            name: piece.view(parameter.shape).numpy().copy()
-            for name, piece, parameter in zip(
-                self._prunable_names, pieces, self._parameters[: len(pieces)], strict=True
-            )
-        }
+        layers = self.layers(mask.cpu())
+        return {name: layer.numpy().copy() for name, layer in zip(self._prunable_names, layers, strict=True)}

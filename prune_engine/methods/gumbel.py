@@ -7,6 +7,7 @@ from torch import Tensor
 
 from prune_engine.gates import FlatParameters, LogisticGates, exact_mask
 from prune_engine.methods.method import Method, MethodSettings
+from prune_engine.methods.prior import prior_logits
 from prune_engine.methods.schedules import log_linear_density, one_cycle
 
 START_DENSITY = 0.995
@@ -25,7 +26,7 @@ class Gumbel(Method):
 
     def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
         super().__init__(flat, settings)
-        logits = prior_logits(flat.weights, settings.gate_prior)
+        logits = prior_logits(flat.layers(flat.weights), settings.gate_prior)
         self.gates = LogisticGates(logits, settings.gate_noise, settings.gate_temperature, settings.seed)
         logits.grad = self.gates.gradient
         self._optimiser = torch.optim.Adam(
@@ -59,11 +60,3 @@ class Gumbel(Method):
     def mask(self) -> Tensor:
         """The gates of the highest logits; among equal ones those of the largest weights."""
         return exact_mask(self.gates.logits, self.settings.kept, self.flat.weights.abs())
-
-
-def prior_logits(weights: Tensor, strength: float) -> Tensor:
-    """Logits to start from: `strength` times the standardised log magnitude of the weights; 0: all equal."""
-    if strength == 0.0:
-        return torch.zeros_like(weights)
-    logs = weights.abs().clamp_min(1e-12).log()
-    return (logs - logs.mean()) / logs.std().clamp_min(1e-12) * strength

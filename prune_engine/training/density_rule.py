@@ -1,9 +1,9 @@
-"""One rule for the hyperparameters that are `auto`: they follow how few weights are left.
+"""One rule for the hyperparameters that are `auto`: they follow how many weights are left per neuron.
 
-Measured in `benchmarks/lab-book.md`. With many weights left, gates should start equal, with full noise and
-their own high rate, and the weights should be near the target density for long. With few, magnitudes are
-needed as a prior, noise must be low, logits without gradient must not drift, and the fixed-mask phase must
-be long.
+Measured in `benchmarks/lab-book.md`. With few left, noise and a high learning rate find a better topology,
+and the teacher only distracts. With many left, the noise of so many gates at once would destroy a deep
+network without normalisation, and the teacher helps. The magnitude prior and a large epsilon, so that logits
+without gradient do not drift, are right for both.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
             fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
         )
     return Rule(
-        learning_rate=choose(spec.learning_rate, 3e-3, 1e-2),
+        learning_rate=choose(spec.learning_rate, 5e-3, 1e-2),
         distillation=choose(spec.distillation, 0.7, 0.0),
-        gate_learning_rate=choose(spec.gate_learning_rate, 0.2, 0.1),
-        gate_prior=choose(spec.gate_prior, 0.0, 2.0),
-        gate_noise=choose(spec.gate_noise, 1.0, 0.5),
-        gate_temperature=choose(spec.gate_temperature, 1.0, 0.5),
-        gate_epsilon=1e-8 if scarce == 0.0 else 1e-8 * (1e-3 / 1e-8) ** scarce,
-        anneal_until=choose(spec.anneal_until, 0.6, 0.5),
-        fix_mask_at=choose(spec.fix_mask_at, 0.8, 0.6),
+        gate_learning_rate=choose(spec.gate_learning_rate, 0.1, 0.1),
+        gate_prior=choose(spec.gate_prior, 2.0, 2.0),
+        gate_noise=choose(spec.gate_noise, 0.2, 0.5),
+        gate_temperature=choose(spec.gate_temperature, 0.5, 0.5),
+        gate_epsilon=1e-3,
+        anneal_until=choose(spec.anneal_until, 0.5, 0.5),
+        fix_mask_at=choose(spec.fix_mask_at, 0.65, 0.6),
     )

@@ -7,7 +7,6 @@ import torch
 
 from prune_engine.gates import FlatParameters, expected_density
 from prune_engine.methods import Gumbel
-from prune_engine.methods.gumbel import prior_logits
 from tests.prune_engine.methods.quadratic import CPU, Bowl, run, settings
 
 
@@ -42,14 +41,6 @@ def test_gates_start_open() -> None:
     method = Gumbel(flat, settings(kept=200, prunable=20_000))
     method.before_forward(0.0)
     assert float((flat.shown == before).float().mean()) > 0.98
-
-
-def test_the_prior_orders_gates_by_magnitude() -> None:
-    weights = torch.tensor([0.1, -2.0, 0.5, 0.0])
-    logits = prior_logits(weights, 2.0)
-    assert logits.argsort(descending=True).tolist() == [1, 2, 0, 3]
-    assert logits.isfinite().all()
-    assert prior_logits(weights, 0.0).tolist() == [0.0] * 4
 
 
 def test_the_same_seed_gives_the_same_logits() -> None:

@@ -13,7 +13,6 @@ from prune_engine.spec import PruneSpec
 from prune_engine.training import train
 from tests.prune_engine.training.tasks import CPU, Network, nonzero, tutorial
 
-
 FULL_BATCH = {"epochs": 7500, "batch_size": 1000}
 
 
