@@ -16,7 +16,7 @@ from jobs.async_store import AsyncJobStore
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from prune_engine import __version__
-from service import handlers
+from service import docs_page, handlers
 from service.metrics import Metrics
 from service.openapi import schema
 from service.reads import Reads
@@ -40,6 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         lifespan=lambda app: _lifespan(app, chosen, metrics),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
@@ -48,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
     schema.install(app)
+    docs_page.install(app)
     return app
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser  # noqa: F401
 from tests.stores import redis_prefix, settings, store, valkey_url  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
