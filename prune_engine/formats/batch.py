@@ -68,7 +68,7 @@ class _Walk:
             try:
                 run_step(step, self.narrow)
                 run_step(step, self.wide)
-            except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, ModelError):
+            except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, ModelError):
                 break  # it needs values, or the batch is fixed in a way that is not known here
         return replace(self.plan, steps=tuple(steps), template=tuple(self.template))
 

@@ -14,7 +14,7 @@ import torch
 from onnx import NodeProto, TensorProto, helper
 from torch import Tensor
 
-from prune_engine.errors import NoPrunableWeightsError, UnsupportedOperatorError
+from prune_engine.errors import ModelError, NoPrunableWeightsError, UnsupportedOperatorError
 from prune_engine.formats.batch import free_batch
 from prune_engine.formats.branches import Branch, choice
 from prune_engine.formats.graph import ONNX_DOMAINS, Graph, all_nodes, constant_tensor, node_name, read_graph
@@ -23,10 +23,19 @@ from prune_engine.formats.operators import Kernel, Node, Operator, find
 from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, NOTHING, TRAINING, Plan, Step
-from prune_engine.formats.shapes import infer_shapes
+from prune_engine.formats.shapes import declared_shapes
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weights import Roles, find_roles
 
+_NONSENSE = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+)
 _LONGEST_LIST = 64  # longer integer constants are tables, not shapes
 
 
@@ -38,6 +47,15 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
         NoPrunableWeightsError: no float constant is a weight operand.
         ModelError: the graph is damaged.
     """
+    try:
+        return _import(proto)
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            "A name in the ONNX graph is not text. The file is damaged; send it again."
+        ) from error
+
+
+def _import(proto: onnx.ModelProto) -> OnnxModule:
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     graph = read_graph(proto)
@@ -59,7 +77,7 @@ def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
 
 
 def _module(proto: onnx.ModelProto, graph: Graph, roles: Roles) -> OnnxModule:
-    shapes = infer_shapes(proto)
+    shapes = declared_shapes(proto.graph)
     ranks = {name: len(shape) for name, shape in shapes.items()}
     plan = _Compiler(graph, roles, ranks).run()
     plan = free_batch(plan, [shapes.get(value.name, ()) for value in graph.inputs])
@@ -142,8 +160,15 @@ class _Compiler:
         for name, tensor in self.graph.constants.items():
             self._constant(name, tensor)
         for node in self.graph.nodes:
-            if not (node.op_type == "Constant" and node.output[0] in self.graph.constants):
+            if node.op_type == "Constant" and node.output[0] in self.graph.constants:
+                continue
+            try:
                 self._node(node)
+            except _NONSENSE as error:
+                raise ModelError(
+                    f"{node_name(node)} cannot be computed: its attributes or constants do not fit ({error}). "
+                    "The file is damaged, or its exporter wrote something else than ONNX asks for."
+                ) from error
         outputs = tuple(self._tensor_slot(value.name) for value in self.graph.outputs)
         return Plan(
             _with_lifetimes(self.steps, outputs),
@@ -356,7 +381,7 @@ def to_torch(values: np.ndarray) -> Tensor:
 
 
 def _numbers_to_tensor(device: torch.device, value: Any) -> Tensor:
-    return torch.tensor(value, device=device)
+    return torch.tensor(value, dtype=torch.int64 if value == [] else None, device=device)
 
 
 def _with_lifetimes(steps: list[Step], outputs: tuple[int, ...]) -> tuple[Step, ...]:

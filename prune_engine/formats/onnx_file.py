@@ -48,6 +48,15 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
 
 def check_model(proto: onnx.ModelProto) -> None:
     """Everything that can be known to be wrong without running the model. Raises what `parse_onnx` raises."""
+    try:
+        _check(proto)
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            "A name in the ONNX file is not text. The file is damaged; send it again."
+        ) from error
+
+
+def _check(proto: onnx.ModelProto) -> None:
     for where, tensor in _tensors(proto.graph):
         check_tensor(tensor, where)
     for function in proto.functions:

@@ -84,6 +84,6 @@ def _warnings(proto: onnx.ModelProto) -> tuple[str, ...]:
     if not merged:
         return ()
     return (
-        f"{len(merged)} parameters, such as {merged[0]!r}, were equal to others when the model was exported and "
+        f"{len(merged)} parameters, such as {merged[0]!r}, were equal to others at the export and "
         "share their values with them, so they stay equal. A model that was trained exports without this.",
     )

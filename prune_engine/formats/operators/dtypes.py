@@ -30,7 +30,8 @@ def compute_dtype(element_type: int) -> torch.dtype:
         ModelError: for strings, complex numbers and the 4- and 8-bit floats.
     """
     if element_type not in _COMPUTE:
-        name = TensorProto.DataType.Name(element_type)
+        known = element_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(element_type) if known else f"unknown (type {element_type})"
         raise ModelError(
             f"The graph computes with {name} values, which Prunery does not train. "
             "Export the model with float32 or float16 tensors."

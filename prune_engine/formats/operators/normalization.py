@@ -35,7 +35,7 @@ def _batch_normalization(node: Node) -> Kernel:
             x, keep = inputs[0], 1.0 - momentum
             axes = [axis for axis in range(x.dim()) if axis != 1]
             batch_var, batch_mean = torch.var_mean(x, axes, correction=0)
-            y = functional.batch_norm(x, batch_mean, batch_var, inputs[1], inputs[2], False, 0.0, epsilon)
+            y = _standardise(epsilon)(training, x, inputs[1], inputs[2], batch_mean, batch_var)
             new_mean = mean * keep + batch_mean * momentum
             new_var = var * keep + batch_var * momentum
             return (y, new_mean, new_var)[: extra_outputs + 1]

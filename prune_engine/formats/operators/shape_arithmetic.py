@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from prune_engine.formats.operators.creation import check_size
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.operators.table import Kernel, Node
 from prune_engine.formats.tensors import to_numpy
@@ -209,7 +210,12 @@ def _constant_of_shape(node: Node, forms: Sequence[Host]) -> Built:
     if forms[0].length != 1 or proto is None or proto.data_type in FLOATS:
         return None
     value = to_numpy(proto).reshape(-1)[0].item()
-    return lambda shape: [value] * shape[0], Host(-1)
+
+    def kernel(shape: list[int]) -> list[Any]:
+        check_size(shape)
+        return [value] * shape[0]
+
+    return kernel, Host(-1)
 
 
 @host_operator("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
