@@ -166,7 +166,7 @@ class _Compiler:
                 self._node(node)
             except _NONSENSE as error:
                 raise ModelError(
-                    f"{node_name(node)} cannot be computed: its attributes or constants do not fit ({error}). "
+                    f"{node_name(node)} cannot be computed, for its values are wrong ({error}). "
                     "The file is damaged, or its exporter wrote something else than ONNX asks for."
                 ) from error
         outputs = tuple(self._tensor_slot(value.name) for value in self.graph.outputs)
