@@ -24,9 +24,9 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class Preprocess(BaseModel):
     """How raw data becomes the model's input: `(x * scale - mean) / std`, then the layout.
 
-    `mean` and `std` hold one value, or one per channel (images) or column (tables, flat images). `flat` images
-    have their channels first (as `torch.flatten` leaves them), `flat_nhwc` last. Grey becomes RGB, or RGB grey,
-    before the arithmetic, where the model's input asks for it.
+    `mean` and `std` hold one value, or one per channel (images) or column (tables, flat images). `flat`
+    images have their channels first (as `torch.flatten` leaves them), `flat_nhwc` last. Grey becomes RGB, or
+    RGB grey, before the arithmetic, where the model's input asks for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import httpx
@@ -59,23 +60,31 @@ def train_digits(path: Path) -> float:
     y_train, y_test = arrays["y_train"].long(), arrays["y_test"].long()
     torch.manual_seed(0)
     net = nn.Sequential(
-        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 10)),
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10)),
     )
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
-    for _ in range(12):
-        for rows in torch.randperm(len(x_train)).split(64):
+    for _ in range(15):
+        for rows in torch.split(torch.randperm(len(x_train)), 64):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x_train[rows]), y_train[rows]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(net(x_train[rows]), y_train[rows]))
             optimiser.step()
     net.eval()
     with torch.no_grad():
-        accuracy = (net(x_test).argmax(1) == y_test).float().mean().item() * 100
-    names = {"input_names": ["image"], "output_names": ["logits"]}
-    dynamic = {"image": {0: "batch"}, "logits": {0: "batch"}}
-    torch.onnx.export(net, (x_test[:1],), str(path), dynamo=False, dynamic_axes=dynamic, **names)
-    return accuracy
+        right = int((net(x_test).argmax(1) == y_test).sum())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter tells of its successor
+        torch.onnx.export(
+            net,
+            (x_test[:1],),
+            str(path),
+            dynamo=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+        )
+    return 100.0 * right / len(y_test)
 
 
 def _free_port() -> int:
@@ -97,9 +106,11 @@ def _wait_until_ready(client: httpx.Client, service: subprocess.Popen[bytes]) ->
 
 
 def _prune_over_http(client: httpx.Client, model: Path) -> int:
-    console.print(f"[bold]3[/] curl -F model=@{model} -F density={DENSITY} -F dataset=digits :/jobs")
+    fields = {"density": str(DENSITY), "dataset": "digits", "effort": "quick"}
+    shown = " ".join(f"-F {name}={value}" for name, value in fields.items())
+    console.print(f"[bold]3[/] curl -F model=@{model} {shown} {client.base_url}/jobs")
     with model.open("rb") as file:
-        answer = client.post("/jobs", data={"density": DENSITY, "dataset": "digits"}, files={"model": file})
+        answer = client.post("/jobs", data=fields, files={"model": file})
     job = answer.raise_for_status().json()
     with RunDisplay(console) as display:
         stream = client.stream(
