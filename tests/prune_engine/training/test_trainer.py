@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from prune_engine.errors import DivergedError, SpecError
 from prune_engine.events import Listener, ProgressEvent, StageEvent, silent
+from prune_engine.report import Metric
 from prune_engine.spec import PruneSpec
 from prune_engine.training import TrainingResult, train
 from tests.prune_engine.devices import DEVICES
@@ -160,3 +161,25 @@ def test_a_hundred_steps_of_a_batchnorm_net_move_its_statistics() -> None:
     before = network.state_values()["1.running_mean"].copy()
     run(network, task, density=0.5, epochs=10)
     assert not np.array_equal(before, network.state_values()["1.running_mean"])
+
+
+class FixedBatch(Network):
+    """Refuses every batch but one of eight rows, as a graph with a batch size of its own does."""
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        assert len(inputs[0]) == 8
+        return super().forward(*inputs)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("rows", [5, 100])
+def test_a_model_that_demands_its_batch_size_always_gets_it(labels: bool, rows: int) -> None:
+    network, task = tiny(rows)
+    if not labels:
+        data = MemoryRows(task.train.x, None)
+        metric = Metric(name="agreement", unit="%", higher_is_better=True)
+        task = replace(task, task="distillation", metric=metric, train=data, holdout=data)
+    fixed = FixedBatch(network.net)
+    result = run(fixed, replace(task, fixed_batch=8), density=0.5, epochs=2)
+    assert nonzero(fixed) == 10
+    assert result.settings["batch_size"] % 8 == 0
