@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
 
 from prune_engine.catalogue import default_cache_dir, fetch
-from prune_engine.data import Prepared, RawData, candidate_shapes, data_from_arrays, prepare, read_data
+from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.environment import choose_device, describe_environment
 from prune_engine.errors import ModelError
 from prune_engine.events import Listener, silent
 from prune_engine.formats import (
-    OnnxModule,
     SourceModel,
     import_onnx,
     input_infos,
@@ -28,10 +27,10 @@ from prune_engine.formats import (
     write_back,
 )
 from prune_engine.measure import (
-    count_operations,
     measure_latency,
     measure_quality,
     measure_size,
+    operations_info,
     run_session,
     session,
 )
@@ -41,6 +40,9 @@ from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
 from prune_engine.training import TrainingResult, train
 from prune_engine.verify import verify
+
+SAMPLE = 32
+"""Held-out rows on which onnxruntime and the trained module must agree."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def prune(
         pruned = write_back(source.proto, _changed(dense_values, module.state_values()))
         before_finetuning = write_back(source.proto, _changed(dense_values, trained.before_finetuning))
     with watch.stage("verifying", "checking and measuring the result"):
-        sample = prepared.holdout.feed(slice(0, 32))
+        sample = prepared.holdout.feed(slice(0, prepared.fixed_batch or SAMPLE))
         checks, result = verify(source.proto, pruned, module, trained.masks, spec.density, sample)
         quality = QualityInfo(
             metric=prepared.metric,
@@ -123,7 +125,9 @@ def prune(
             before_finetuning=measure_quality(session(before_finetuning), prepared.holdout, prepared, dense),
             pruned=measure_quality(result, prepared.holdout, prepared, dense),
         )
-        figures = _figures(source, module, pruned, trained, prepared)
+        feed = prepared.holdout.feed(slice(0, prepared.fixed_batch or 1))
+        operations, unknown = _operations(pruned, trained, feed)
+        latency = measure_latency(source.proto, pruned, feed)
     report = Report(
         job_id=labels.job_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,13 +138,15 @@ def prune(
         layers=layer_rows(module, trained.masks),
         density=density_info(module, trained.masks, spec.density),
         quality=quality,
+        size=_size(source, pruned),
+        operations=operations,
+        latency=latency,
         curve=trained.curve,
         weights=weight_histogram(module, dense_values, trained.masks),
         checks=checks,
         durations=watch.durations(trained.durations),
         environment=describe_environment(device, spec),
-        warnings=[*warnings, *trained.warnings],
-        **figures,
+        warnings=[*warnings, *trained.warnings, *unknown],
     )
     return PruneResult(model=pruned, masks=trained.masks, report=report)
 
@@ -177,22 +183,15 @@ def _changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) 
     return {name: value for name, value in after.items() if not np.array_equal(before[name], value)}
 
 
-def _figures(
-    source: SourceModel,
-    module: OnnxModule,
-    pruned: onnx.ModelProto,
-    trained: TrainingResult,
-    prepared: Prepared,
-) -> dict[str, Any]:
-    row = prepared.holdout.feed(slice(0, 1))
-    shapes = {name: value.shape for name, value in row.items()}
+def _size(source: SourceModel, pruned: onnx.ModelProto) -> SizeInfo:
     before, before_gzip = measure_size(source.proto)
     after, after_gzip = measure_size(pruned)
-    return {
-        "size": SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip),
-        "operations": OperationsInfo(
-            before=count_operations(source.proto, None, shapes),
-            effective=count_operations(pruned, trained.masks, shapes),
-        ),
-        "latency": measure_latency(source.proto, pruned, row),
-    }
+    return SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip)
+
+
+def _operations(
+    pruned: onnx.ModelProto, trained: TrainingResult, feed: Mapping[str, np.ndarray]
+) -> tuple[OperationsInfo, list[str]]:
+    shapes = {name: value.shape for name, value in feed.items()}
+    info, reason = operations_info(pruned, trained.masks, shapes)
+    return info, [reason] if reason else []

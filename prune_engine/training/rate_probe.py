@@ -6,6 +6,8 @@ convolutions is destroyed by a rate at which a multilayer perceptron hardly noti
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -23,7 +25,11 @@ SMOOTHING = 3
 
 
 def standing_rate(
-    flat: FlatParameters, objective: Objective, batches: Iterator[Tensor], wanted: float
+    flat: FlatParameters,
+    objective: Objective,
+    batches: Iterator[Tensor],
+    wanted: float,
+    until: float = math.inf,
 ) -> float:
     """The learning rate to train with: `wanted`, or less where the network does not stand that.
 
@@ -36,6 +42,7 @@ def standing_rate(
         objective: the loss; its module is in training mode.
         batches: rows to try on; 40 batches are taken.
         wanted: the rate that the rule asks for.
+        until: when time is up, on the monotonic clock; then the largest rate that was tried is taken.
     """
     start = flat.values.clone()
     optimiser = torch.optim.Adam([flat.values], lr=SMALLEST, fused=True)
@@ -50,6 +57,9 @@ def standing_rate(
             if step == 0:
                 limit = max(DAMAGE * objective.constant_answer(index), 1.5 * loss)
             yield rates[step], sum(recent) / SMOOTHING / limit
+            if time.monotonic() > until:
+                # Stands for damage at the next rate, which was not tried any more.
+                yield rates[step] * MARGIN, math.inf
             flat.collect()
             optimiser.param_groups[0]["lr"] = rates[step]
             optimiser.step()

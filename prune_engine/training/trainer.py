@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prune_engine.data import Prepared
 
 MEASUREMENTS = 20
+PROBE_SHARE = 0.2
+"""Of `max_minutes`, what the search for the learning rate may take."""
 
 
 def train(
@@ -130,7 +133,8 @@ class _Training:
         batches = shuffled(
             len(self._prepared.train), settings.batch_size, settings.seed + 1, self._flat.values.device
         )
-        rate = standing_rate(self._flat, self._objective, batches, settings.learning_rate)
+        until = self._started + PROBE_SHARE * 60.0 * (settings.max_minutes or math.inf)
+        rate = standing_rate(self._flat, self._objective, batches, settings.learning_rate, until)
         for buffer, before in buffers:
             buffer.copy_(before)
         if rate == settings.learning_rate:
@@ -148,7 +152,7 @@ class _Training:
             loss = self._objective.backward(index)
             phase.after_backward(progress)
             self._step += 1
-            self._curve.step(self._step, loss, phase.stage, phase.density, progress)
+            self._curve.step(self._step, loss, phase.stage, phase.density, self._progress())
             self._measure(phase, progress)
 
     def _progress(self) -> float:

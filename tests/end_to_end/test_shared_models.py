@@ -16,10 +16,10 @@ from tests.end_to_end.pruned import nonzero
 
 @pytest.fixture(scope="module")
 def some_of_cifar10(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 2,560 training and 1,000 test rows."""
+    """The first 2,560 training and 500 test rows."""
     path = tmp_path_factory.mktemp("cifar10") / "part.npz"
     with np.load(shared_datasets / "cifar10.npz") as whole:
-        rows = {"train": 2560, "test": 1000}
+        rows = {"train": 2560, "test": 500}
         np.savez(path, **{f"{a}_{s}": whole[f"{a}_{s}"][:n] for s, n in rows.items() for a in ("x", "y")})
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import repeat
 
@@ -15,14 +16,14 @@ from prune_engine.training.rate_probe import MARGIN, SMALLEST, standing_rate
 from tests.prune_engine.training.tasks import CPU, digits
 
 
-def probe(wanted: float) -> tuple[float, FlatParameters, Tensor]:
+def probe(wanted: float, until: float = math.inf) -> tuple[float, FlatParameters, Tensor]:
     network, task = digits()
     network.train()
     flat = FlatParameters(network.weights, [weight.name for weight in network.prunable], CPU)
     before = flat.shown.clone()
     objective = Objective(network, task, 0.0, 1.0, 0)  # type: ignore[arg-type]
     batches: Iterator[Tensor] = repeat(torch.arange(128))
-    return standing_rate(flat, objective, batches, wanted), flat, before
+    return standing_rate(flat, objective, batches, wanted, until), flat, before
 
 
 def test_a_rate_that_is_stood_is_kept() -> None:
@@ -33,6 +34,12 @@ def test_a_rate_that_is_stood_is_kept() -> None:
 def test_a_rate_that_destroys_is_lowered() -> None:
     rate, _, _ = probe(10.0)
     assert SMALLEST / MARGIN <= rate < 1.0
+
+
+def test_when_time_is_up_the_largest_rate_tried_is_taken() -> None:
+    rate, flat, before = probe(1e-3, until=0.0)
+    assert rate == SMALLEST
+    assert torch.equal(flat.values, before)
 
 
 @pytest.mark.parametrize("wanted", [1e-3, 10.0])
