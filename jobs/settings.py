@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     child_threads: int | None = Field(
         None,
         ge=1,
-        description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: the library's choice.",
+        description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: the library's choice; "
+        "where `prunery up` starts several workers, each one's share of the processors.",
     )
     cancel_grace_seconds: float = Field(
         3.0, gt=0, description="Seconds between SIGTERM and SIGKILL when a child has to end."

@@ -127,10 +127,18 @@ class _Tree:
         return start_part(
             f"worker {number}",
             [sys.executable, "-m", "worker"],
-            self._settings.environment(),
+            share_processors(self._settings).environment(),
             self.logs / f"worker-{number}.log",
             _WORKER_PATIENCE + self._settings.cancel_grace_seconds,
         )
+
+
+def share_processors(settings: Settings) -> Settings:
+    """Several workers share the processors; each with a thread for every one of them would slow all down."""
+    if settings.child_threads is not None or settings.workers == 1:
+        return settings
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    return settings.model_copy(update={"child_threads": threads})
 
 
 def _forget_the_dead(settings: Settings) -> None:

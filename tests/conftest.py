@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# One thread for each process of arithmetic: tests run side by side, and fast small nets need no more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PRUNERY_CHILD_THREADS", "1")
+
 from tests.browser import browser  # noqa: F401
 from tests.stores import redis_prefix, settings, store, valkey_url  # noqa: F401
 

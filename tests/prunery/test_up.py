@@ -22,6 +22,7 @@ from jobs.artifacts import ArtifactStore, input_key
 from jobs.record import Job, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
+from prunery.up import share_processors
 from prunery.valkey import start_server
 from tests.stores import a_job
 from tests.worker.children import write_child, write_fetcher
@@ -276,3 +277,13 @@ def test_it_is_ready_within_three_seconds(up: Up) -> None:
     up().ready()
     share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert time.monotonic() - began < 3.0 * share
+
+
+def test_several_workers_share_the_processors(tmp_path: Path) -> None:
+    def threads(**fields: int) -> int | None:
+        return share_processors(Settings(_env_file=None, data_dir=tmp_path, **fields)).child_threads
+
+    cores = os.cpu_count() or 1
+    assert threads(workers=2, child_threads=3) == 3
+    assert threads(workers=cores) == 1 or cores == 1
+    assert threads(workers=4 * cores) == 1
