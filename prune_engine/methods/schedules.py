@@ -24,3 +24,13 @@ def one_cycle(progress: float, peak: float, warm_up: float = WARM_UP) -> float:
         return peak * (0.04 + 0.96 * rise)
     fall = 0.5 + 0.5 * math.cos(math.pi * (min(progress, 1.0) - warm_up) / (1.0 - warm_up))
     return peak * max(fall, 1e-4)
+
+
+def pause(progress: float, start: float, until: float) -> float:
+    """Progress of a schedule that stands still from `start` to `until` and still ends at 1.
+
+    Where both are equal it is the progress itself.
+    """
+    if progress <= start:
+        return progress
+    return start + max(progress - until, 0.0) * (1.0 - start) / max(1.0 - until, 1e-9)

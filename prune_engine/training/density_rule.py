@@ -1,7 +1,8 @@
 """One rule for the hyperparameters that are `auto`: they follow how many weights are left per neuron.
 
 Measured in `benchmarks/lab-book.md`. With few left, noise and a high learning rate find a better topology,
-and the teacher only distracts. With many left, the noise of so many gates at once would destroy a deep
+and the teacher only distracts; and after the gates, single weights that are exchanged for others still find
+a better one. With many left, the noise of so many gates at once would destroy a deep
 network without normalisation, and the teacher helps. The magnitude prior and a large epsilon, so that logits
 without gradient do not drift, are right for both.
 """
@@ -26,7 +27,9 @@ class Rule:
     gate_temperature: float
     gate_epsilon: float
     anneal_until: float
+    gates_until: float
     fix_mask_at: float
+    regrow: float
 
 
 MANY_LEFT = 6.5
@@ -35,6 +38,10 @@ FEW_LEFT = 1.0
 
 LeNet-300-100 has so many at density 1 % and at 0.15 %.
 """
+
+
+FEWEST_EXCHANGED = 100
+"""Kept weights below which none are exchanged: each is then too large a part of the function."""
 
 
 def scarcity(kept: int, neurons: int) -> float:
@@ -60,8 +67,11 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
             gate_temperature=1.0,
             gate_epsilon=0.0,
             anneal_until=choose(spec.anneal_until, 0.6, 0.6),
+            gates_until=choose(spec.fix_mask_at, 0.6, 0.6),
             fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
+            regrow=0.0,
         )
+    exchanged = kept >= FEWEST_EXCHANGED
     return Rule(
         learning_rate=choose(spec.learning_rate, 5e-3, 1e-2),
         distillation=choose(spec.distillation, 0.7, 0.0),
@@ -71,5 +81,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
         gate_temperature=choose(spec.gate_temperature, 0.5, 1.0),
         gate_epsilon=1e-3,
         anneal_until=choose(spec.anneal_until, 0.5, 0.5),
-        fix_mask_at=choose(spec.fix_mask_at, 0.65, 0.6),
+        gates_until=choose("auto" if exchanged else spec.fix_mask_at, 0.65, 0.5 if exchanged else 0.6),
+        fix_mask_at=choose(spec.fix_mask_at, 0.65, 0.9 if exchanged else 0.6),
+        regrow=choose("auto", 0.0, 0.2 if exchanged else 0.0),
     )

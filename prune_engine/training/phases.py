@@ -1,4 +1,4 @@
-"""The two phases of a training: gates open, then the mask fixed. Each says what is done around a step."""
+"""The phases of a training: gates open, then an exact mask. Each says what is done around a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from prune_engine.events import Stage
 from prune_engine.gates import FlatParameters
 from prune_engine.methods import Method
-from prune_engine.methods.schedules import one_cycle
+from prune_engine.methods.schedules import one_cycle, pause
+from prune_engine.training.regrow import Regrowth
 
 NUDGE = 1e-7
 """Smallest magnitude of a kept weight; float16 can still hold it."""
@@ -78,9 +79,9 @@ class FixedMaskPhase:
         learning_rate: peak.
         weight_decay: decoupled, on prunable weights.
         before: the optimiser of the phase before; its moments are carried on.
+        regrowth: exchanges kept weights for others until `fix`; None: the mask is fixed from the start.
+        rate_pause: from where to where in the training the learning rate stands still.
     """
-
-    stage: Stage = "finetuning"
 
     def __init__(
         self,
@@ -89,7 +90,13 @@ class FixedMaskPhase:
         learning_rate: float,
         weight_decay: float,
         before: torch.optim.Adam | None = None,
+        *,
+        regrowth: Regrowth | None = None,
+        rate_pause: tuple[float, float] = (0.0, 0.0),
     ) -> None:
+        self.stage: Stage = "finetuning" if regrowth is None else "pruning"
+        self._regrowth = regrowth
+        self._pause = rate_pause
         self._flat = flat
         self._peak = learning_rate
         self._weight_decay = weight_decay
@@ -113,12 +120,34 @@ class FixedMaskPhase:
 
     def after_backward(self, progress: float) -> None:
         """One step of Adam on what is kept."""
-        rate = one_cycle(progress, self._peak)
-        self._values.grad = self._flat.collect()[self._index]
+        rate = one_cycle(pause(progress, *self._pause), self._peak)
+        gradient = self._flat.collect()
+        self._values.grad = gradient[self._index]
         self._optimiser.param_groups[0]["lr"] = rate
         self._optimiser.step()
         if self._weight_decay:
             self._values[: self._kept].mul_(1.0 - rate * self._weight_decay)
+        if self._regrowth is not None:
+            self._regrowth.note(gradient[: self._flat.prunable])
+            if self._regrowth.due(progress):
+                self._exchange(self._regrowth, progress)
+
+    def _exchange(self, regrowth: Regrowth, progress: float) -> None:
+        """Weights that come start at 0, without momentum, at the pace of those whose place they take."""
+        index = self._index[: self._kept]
+        goes, comes = regrowth.exchange(progress, index, self._values[: self._kept])
+        self._flat.shown[index[goes]] = 0.0
+        index[goes] = comes
+        self._values[goes] = 0.0
+        self._optimiser.state[self._values]["exp_avg"][goes] = 0.0
+
+    def fix(self) -> Tensor:
+        """Exchange no more weights from now on; the mask, flat, bool, over the prunable weights."""
+        self.stage, self._regrowth = "finetuning", None
+        self.finish()
+        mask = torch.zeros(self._flat.prunable, dtype=torch.bool, device=self._index.device)
+        mask[self._index[: self._kept]] = True
+        return mask
 
     def finish(self) -> None:
         """Show the trained values; kept weights nearer to zero than 1e-7 are moved there.

@@ -18,7 +18,11 @@ AUTO_RATE = "by the rule"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training is run with."""
+    """What a training is run with.
+
+    From `gates_until` to `gates.fix_mask_at` the density is exact and weights are exchanged; `regrow` is the
+    share of the kept weights that the first exchange takes.
+    """
 
     method: str
     seed: int
@@ -33,7 +37,14 @@ class Settings:
     weight_decay: float
     distillation: float
     distillation_temperature: float
+    gates_until: float
+    regrow: float
     gates: MethodSettings
+
+    @property
+    def rate_pause(self) -> tuple[float, float]:
+        """From where to where in the training the learning rate stands still: while weights are exchanged."""
+        return (self.gates_until, self.gates.fix_mask_at) if self.regrow else (1.0, 1.0)
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, for the report."""
@@ -79,6 +90,7 @@ def resolve(
     else:
         epochs, why = spec.epochs, "as asked"
     rule = gate_rule(spec, kept=kept, neurons=neurons)
+    fix_mask_at = max(rule.fix_mask_at, rule.anneal_until)
     return Settings(
         method=spec.method,
         seed=spec.seed,
@@ -93,6 +105,8 @@ def resolve(
         weight_decay=spec.weight_decay,
         distillation=rule.distillation if labelled else 1.0,
         distillation_temperature=spec.distillation_temperature,
+        gates_until=min(max(rule.gates_until, rule.anneal_until), fix_mask_at),
+        regrow=rule.regrow,
         gates=MethodSettings(
             density=spec.density,
             kept=kept,
@@ -102,7 +116,7 @@ def resolve(
             gate_temperature=rule.gate_temperature,
             gate_epsilon=rule.gate_epsilon,
             anneal_until=rule.anneal_until,
-            fix_mask_at=max(rule.fix_mask_at, rule.anneal_until),
+            fix_mask_at=fix_mask_at,
             seed=spec.seed,
         ),
     )

@@ -20,6 +20,7 @@ from prune_engine.training.objective import Objective
 from prune_engine.training.operations import row_operations
 from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
 from prune_engine.training.rate_probe import standing_rate
+from prune_engine.training.regrow import Regrowth
 from prune_engine.training.result import Trainable, TrainingResult
 from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
 from prune_engine.training.validation import HoldoutSample
@@ -105,13 +106,21 @@ class _Training:
         method = METHODS[settings.method](self._flat, settings.gates)
         pruning = PruningPhase(self._flat, method, settings.learning_rate, settings.weight_decay)
         if prunes:
-            self._train(pruning, until=settings.gates.fix_mask_at)
-        mask = method.mask()
-        fixed_at = time.monotonic()
+            self._train(pruning, until=settings.gates_until)
+        regrowth = self._regrowth(settings) if prunes else None
         finetuning = FixedMaskPhase(
-            self._flat, mask, settings.learning_rate, settings.weight_decay, pruning.optimiser
+            self._flat,
+            method.mask(),
+            settings.learning_rate,
+            settings.weight_decay,
+            pruning.optimiser,
+            regrowth=regrowth,
+            rate_pause=settings.rate_pause,
         )
-        finetuning.finish()
+        if regrowth is not None:
+            self._train(finetuning, until=settings.gates.fix_mask_at)
+        mask = finetuning.fix()
+        fixed_at = time.monotonic()
         before_finetuning = self._state()
         self._emit(StageEvent(stage="finetuning", message=f"mask fixed: {settings.gates.kept} weights kept"))
         self._train(finetuning, until=1.0)
@@ -125,6 +134,12 @@ class _Training:
             warnings=self._warnings(),
             durations={"pruning": fixed_at - self._started, "finetuning": time.monotonic() - fixed_at},
         )
+
+    def _regrowth(self, settings: Settings) -> Regrowth | None:
+        start, until = settings.gates_until, settings.gates.fix_mask_at
+        if start >= until or not settings.regrow:
+            return None
+        return Regrowth(self._flat.prunable, settings.regrow, start, until, self._flat.values.device)
 
     def _probe(self, settings: Settings) -> Settings:
         """Lower the learning rate where the network would not stand it; leaves the module as it was."""

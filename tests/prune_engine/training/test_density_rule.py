@@ -38,4 +38,19 @@ def test_what_the_user_gives_is_taken() -> None:
 @pytest.mark.parametrize("method", ["gumbel", "magnitude"])
 def test_the_mask_is_fixed_after_the_density_is_reached_and_weights_train_on(kept: int, method: str) -> None:
     rule = gate_rule(PruneSpec(density=0.1, method=method), kept=kept, neurons=LENET)  # type: ignore[arg-type]
-    assert 0.0 < rule.anneal_until <= rule.fix_mask_at < 1.0
+    assert 0.0 < rule.anneal_until <= rule.gates_until <= rule.fix_mask_at < 1.0
+
+
+def test_weights_are_exchanged_where_few_are_left_and_not_where_many_are() -> None:
+    few = gate_rule(PruneSpec(density=0.0015), kept=399, neurons=LENET)
+    many = gate_rule(PruneSpec(density=0.1), kept=26620, neurons=LENET)
+    assert few.gates_until < few.fix_mask_at
+    assert few.regrow > 0.0
+    assert many.gates_until == many.fix_mask_at
+    assert many.regrow == 0.0
+
+
+def test_a_handful_of_weights_is_not_exchanged() -> None:
+    handful = gate_rule(PruneSpec(density=0.1125), kept=18, neurons=22)
+    assert handful.gates_until == handful.fix_mask_at
+    assert handful.regrow == 0.0

@@ -1,0 +1,88 @@
+"""Weights that are missed little make room for ones that the loss asks for, while the density is exact.
+
+After RigL (Evci et al. 2020, arXiv 1911.11134): drop, then grow where the gradient is largest, as many as
+were dropped. Three things are different, each measured in `benchmarks/lab-book.md`. What is dropped is chosen
+by the second-order cost of its loss instead of by magnitude, which cannot be compared between inputs of
+different size. What is grown is chosen by a gradient that is summed over many steps and stands out of its own
+noise. And the learning rate does not fall meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+UPDATES = 17
+FEWEST_STEPS = 20
+"""Steps that an update looks at, at least: fewer gradients say little of what is missed."""
+
+
+class Regrowth:
+    """Decides which kept weights are exchanged for which others, and when.
+
+    Args:
+        prunable: prunable weights of the model.
+        share: of the kept weights that the first update exchanges; falls to 0 by a cosine.
+        start: progress at which the exchange begins.
+        until: progress from which nothing is exchanged.
+        device: where the sums live.
+    """
+
+    def __init__(self, prunable: int, share: float, start: float, until: float, device: torch.device) -> None:
+        self._share = share
+        self._start = start
+        self._until = until
+        self._sum = torch.zeros(prunable, device=device)
+        self._squares = torch.zeros(prunable, device=device)
+        self._steps = 0
+        self._updated = start
+
+    def note(self, gradient: Tensor) -> None:
+        """Add up a step's gradient of all prunable weights, flat, kept or not."""
+        gradient = gradient.float()
+        self._sum.add_(gradient)
+        self._squares.addcmul_(gradient, gradient)
+        self._steps += 1
+
+    def due(self, progress: float) -> bool:
+        """Whether `progress` is the moment for an exchange."""
+        span = self._until - self._start
+        return (
+            progress < self._until
+            and self._steps >= FEWEST_STEPS
+            and progress - self._updated >= span / UPDATES - 1e-9
+        )
+
+    def exchange(self, progress: float, index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """What goes and what comes, equally many; the sums start again.
+
+        A kept weight w costs w^2 times its summed squared gradients: the loss that its removal adds, by the
+        diagonal of the Fisher matrix (Theis et al. 2018, arXiv 1801.05787). Another weight gains
+        |sum of gradients| over the root of the sum of squares plus that root's mean over all weights; one
+        without a gradient never comes.
+
+        Args:
+            progress: share of the training that is done.
+            index: places of the kept weights among all prunable ones.
+            weights: their values.
+
+        Returns:
+            Positions in `index` that go, and the places that come.
+        """
+        spread = self._squares.sqrt()
+        gains = self._sum.abs() / (spread + spread.mean()).clamp_min(torch.finfo(spread.dtype).tiny)
+        gains[index] = -1.0
+        done = (progress - self._start) / (self._until - self._start)
+        share = self._share * (0.5 + 0.5 * math.cos(math.pi * done))
+        count = min(round(len(index) * share), len(gains) - len(index))
+        best, comes = torch.topk(gains, count)
+        comes = comes[best > 0.0]
+        costs = weights.float().square() * self._squares[index]
+        goes = torch.topk(costs, len(comes), largest=False).indices
+        self._sum.zero_()
+        self._squares.zero_()
+        self._steps = 0
+        self._updated = progress
+        return goes, comes
