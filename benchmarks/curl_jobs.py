@@ -100,6 +100,7 @@ def run_job(url: str, model: Path, dataset: str, density: float, extra: list[str
     report = curl(f"{url}/jobs/{job['id']}/report")
     quality, reached = report["quality"], report["density"]
     latency = report["latency"]
+    print(json.dumps({"quality": quality, "density": reached, "settings": report["settings"]}), flush=True)
     return {
         "model": model.name,
         "data": dataset,
@@ -126,10 +127,10 @@ def main() -> None:
         train_lenet300(lenet)
         with service(f"{folder}/data") as url:
             rows = [
-                run_job(url, lenet, "mnist", 0.05, extra),
-                run_job(url, lenet, "mnist", 0.01, extra),
                 run_job(url, RESNET / "resnet20.onnx", "cifar10", 0.2, extra),
                 run_job(url, RESNET / "resnet20.torchscript.pt", "cifar10", 0.2, extra),
+                run_job(url, lenet, "mnist", 0.05, extra),
+                run_job(url, lenet, "mnist", 0.01, extra),
             ]
     notes = ["Accuracy on the test split, in onnxruntime; every setting but the density at its default."]
     store("curl_jobs", "Whole jobs by curl against `prunery up`", rows, notes)
