@@ -19,43 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-
+from benchmarks.lenet import DATASETS, train_lenet300
 from benchmarks.machine import store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
 RESNET = SHARED / "models" / "cifar10_resnet"
-DATASETS = ROOT / ".cache" / "datasets"
 PORT = 8765
-
-
-def train_lenet300(path: Path, seed: int = 0, epochs: int = 20) -> None:
-    """Train LeNet-300-100 on MNIST (inputs in [0, 1]) and write it as ONNX."""
-    with np.load(DATASETS / "mnist.npz") as arrays:
-        x = torch.from_numpy(arrays["x_train"]).float().reshape(-1, 784) / 255
-        y = torch.from_numpy(arrays["y_train"]).long()
-    torch.manual_seed(seed)
-    net = nn.Sequential(
-        *(nn.Flatten(), nn.Linear(784, 300), nn.ReLU()), *(nn.Linear(300, 100), nn.ReLU()), nn.Linear(100, 10)
-    )
-    optimiser = torch.optim.Adam(net.parameters(), 2e-3, weight_decay=1e-5)
-    steps = epochs * (len(x) // 128)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(x)).split(128)[: len(x) // 128]:
-            optimiser.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-            optimiser.step()
-            schedule.step()
-    net.eval()
-    dynamic = {"image": {0: "batch"}, "logits": {0: "batch"}}
-    names = {"input_names": ["image"], "output_names": ["logits"]}
-    torch.onnx.export(
-        net, (torch.zeros(1, 1, 28, 28),), str(path), dynamo=False, dynamic_axes=dynamic, **names
-    )
 
 
 @contextmanager
