@@ -30,7 +30,7 @@ up: setup            ## the service on this machine; Ctrl-C ends it
 	@$(BIN)/prunery up
 
 test: setup-dev      ## the test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev     ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
