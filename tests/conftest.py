@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -42,6 +43,10 @@ def shared_datasets() -> Path:
     """A folder that holds mnist, cifar10, california_housing and sst2 as `<name>.npz`; unpacked once."""
     source = _require(SHARED / "data")
     folder = ROOT / ".cache" / "datasets"
-    if not (folder / "cifar10.npz").exists():
-        subprocess.run([sys.executable, str(source / "unpack.py"), str(folder)], check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "unpacking").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        if not (folder.parent / "unpacked").exists():
+            subprocess.run([sys.executable, str(source / "unpack.py"), str(folder)], check=True)
+            (folder.parent / "unpacked").touch()
     return folder
