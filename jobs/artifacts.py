@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from jobs.errors import ArtifactNotFoundError, ArtifactsUnavailableError, TooLargeError
+from jobs.local_file import LocalFile
 from jobs.settings import Settings
 
 # A few parts in flight: an upload of any size holds at most 20 MB of memory.
 _PART = 5 * 1024 * 1024
 _PARTS_IN_FLIGHT = 4
 _WRITE = 1024 * 1024
+Write = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,8 @@ class ArtifactStore:
         loop = asyncio.get_running_loop()
         busy: list[asyncio.Future[Any]] = []
         try:
-            with _failures(key):
-                writer = obstore.open_writer_async(
-                    self._store, key, buffer_size=_PART, max_concurrency=_PARTS_IN_FLIGHT
-                )
             async with contextlib.AsyncExitStack() as stack:
-                await stack.enter_async_context(writer)
+                write = await self._writer(key, stack)
                 stack.push_async_callback(_settled, key, busy)
                 async for chunk in _gathered(chunks):
                     size += len(chunk)
@@ -91,7 +89,7 @@ class ArtifactStore:
                     # A chunk is hashed in one thread and written in another while the next one comes in.
                     await _settled(key, busy)
                     busy.append(loop.run_in_executor(None, digest.update, chunk))
-                    busy.append(asyncio.ensure_future(writer.write(chunk)))
+                    busy.append(asyncio.ensure_future(write(chunk)))
                 await _settled(key, busy)
                 with _failures(key):
                     await stack.aclose()  # the file is there, whole, from here on
@@ -99,6 +97,26 @@ class ArtifactStore:
             self._tidy(key)
             raise
         return StoredFile(size, digest.hexdigest())
+
+    async def _writer(self, key: str, stack: contextlib.AsyncExitStack) -> Write:
+        """What appends to the file; the file is complete when `stack` is closed."""
+        with _failures(key):
+            if self._folder is not None:
+                file = stack.enter_context(LocalFile(self._folder / key))
+
+                async def write(chunk: bytes) -> None:
+                    await asyncio.to_thread(file.write, chunk)
+
+                return write
+            writer = obstore.open_writer_async(
+                self._store, key, buffer_size=_PART, max_concurrency=_PARTS_IN_FLIGHT
+            )
+            await stack.enter_async_context(writer)
+
+            async def append(chunk: bytes) -> None:
+                await writer.write(chunk)
+
+            return append
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` (default: all), in parts of 5 MiB at most.
