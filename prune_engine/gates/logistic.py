@@ -10,6 +10,9 @@ from prune_engine.gates.noise import LogisticBank
 
 FOLLOWING = 11
 """Bisections where the shift is nearly known: to a thousandth of a logit."""
+NEAR = 1.0
+EDGE = 0.99
+"""A shift found beyond this share of the interval may lie outside of it."""
 
 
 class LogisticGates:
@@ -49,10 +52,15 @@ class LogisticGates:
         """Shift all logits so that the expected density is `density` (see `density_shift`).
 
         After the first time the shift is looked for within a unit of logits, which is more than a few steps
-        move it; what is missing then comes with the next call.
+        move it in a training of usual length, and everywhere only where that was too little. A device that
+        would have to be asked for the outcome looks everywhere at once.
         """
-        within, steps = (1.0, FOLLOWING) if self._held else (None, BISECTIONS)
-        self.logits.add_(density_shift(self.logits, density, self.noise, within=within, steps=steps))
+        if self._held and self.logits.device.type == "cpu":
+            shift = density_shift(self.logits, density, self.noise, within=NEAR, steps=FOLLOWING)
+            if abs(float(shift)) < EDGE * NEAR:
+                self.logits.add_(shift)
+                return
+        self.logits.add_(density_shift(self.logits, density, self.noise, steps=BISECTIONS))
         self._held = True
 
     def apply(self, weights: Tensor, out: Tensor) -> None:

@@ -55,3 +55,11 @@ def test_a_narrow_search_follows_small_changes() -> None:
     gates.logits.add_(torch.randn(10_000) * 0.1)
     gates.hold(0.048)
     assert float(expected_density(gates.logits, 0.0, 0.5)) == pytest.approx(0.048, rel=0.02)
+
+
+@pytest.mark.parametrize("density", [0.002, 0.3])
+def test_a_large_change_is_followed_too(density: float) -> None:
+    gates = LogisticGates(4.0 * torch.randn(10_000), noise=0.2, temperature=1.0, seed=0)
+    gates.hold(0.995)
+    gates.hold(density)
+    assert float(expected_density(gates.logits, 0.0, 0.2)) == pytest.approx(density, rel=0.02)
