@@ -330,7 +330,9 @@ def main() -> None:
         [
             "`python -m benchmarks.api`: one API process, client and service on the same cores; "
             f"medians of {chosen.rounds} rounds; uploads and copies of {chosen.upload_mb} MB take turns; "
-            f"each load lasts {chosen.seconds:.0f} s. Load average at the end: {os.getloadavg()[0]:.1f}.",
+            f"each load lasts {chosen.seconds:.0f} s. "
+            "The plain copy's speed depends on how fresh the machine's free memory is and varies by a factor of two "
+            f"from run to run, the upload's hardly. Load average at the end: {os.getloadavg()[0]:.1f}.",
         ],
     )
 

@@ -6,6 +6,7 @@ obstore's own writer copies every chunk twice more; for uploads of gigabytes tha
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,7 @@ class LocalFile:
     def __enter__(self) -> LocalFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._unfinished.open("wb", buffering=0)
+        self._written = 0
         return self
 
     def write(self, chunk: bytes) -> None:
@@ -33,6 +35,10 @@ class LocalFile:
         rest = memoryview(chunk)
         while rest:
             rest = rest[self._file.write(rest) :]
+        if hasattr(os, "posix_fadvise"):
+            # The kernel begins to bring it to the disk now and not all at the end.
+            os.posix_fadvise(self._file.fileno(), self._written, len(chunk), os.POSIX_FADV_DONTNEED)
+        self._written += len(chunk)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
