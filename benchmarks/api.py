@@ -331,8 +331,8 @@ def main() -> None:
             "`python -m benchmarks.api`: one API process, client and service on the same cores; "
             f"medians of {chosen.rounds} rounds; uploads and copies of {chosen.upload_mb} MB take turns; "
             f"each load lasts {chosen.seconds:.0f} s. "
-            "The plain copy's speed depends on how fresh the machine's free memory is and varies by a factor of two "
-            f"from run to run, the upload's hardly. Load average at the end: {os.getloadavg()[0]:.1f}.",
+            "Between runs of this benchmark the plain copy to disk varied from 1,200 to 2,350 MB/s. "
+            f"Load average at the end: {os.getloadavg()[0]:.1f}.",
         ],
     )
 
