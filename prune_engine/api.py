@@ -14,6 +14,7 @@ import torch
 
 from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
+from prune_engine.data.running import filled
 from prune_engine.environment import choose_device, describe_environment
 from prune_engine.errors import ModelError
 from prune_engine.events import Listener, silent
@@ -117,7 +118,8 @@ def prune(
         pruned = write_back(source.proto, _changed(dense_values, module.state_values()))
         before_finetuning = write_back(source.proto, _changed(dense_values, trained.before_finetuning))
     with watch.stage("verifying", "checking and measuring the result"):
-        sample = prepared.holdout.feed(slice(0, prepared.fixed_batch or SAMPLE))
+        fixed = prepared.fixed_batch
+        sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
         checks, result = verify(source.proto, pruned, module, trained.masks, spec.density, sample)
         quality = QualityInfo(
             metric=prepared.metric,
@@ -125,7 +127,7 @@ def prune(
             before_finetuning=measure_quality(session(before_finetuning), prepared.holdout, prepared, dense),
             pruned=measure_quality(result, prepared.holdout, prepared, dense),
         )
-        feed = prepared.holdout.feed(slice(0, prepared.fixed_batch or 1))
+        feed = {name: rows[: fixed or 1] for name, rows in sample.items()}
         operations, unknown = _operations(pruned, trained, feed)
         latency = measure_latency(source.proto, pruned, feed)
     report = Report(

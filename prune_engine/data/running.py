@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,21 @@ def batch_slices(rows: int, fixed: int | None, row_bytes: int) -> Iterator[slice
         yield slice(start, min(rows, start + size))
 
 
+def filled(feed: Mapping[str, Array], fixed: int | None) -> dict[str, Array]:
+    """The feed with its last row repeated up to the batch size that the graph demands."""
+    return {
+        name: np.concatenate([rows, np.repeat(rows[-1:], fixed - len(rows), axis=0)])
+        if fixed is not None and 0 < len(rows) < fixed
+        else rows
+        for name, rows in feed.items()
+    }
+
+
 def run_batch(run: DenseRun, names: Sequence[str], arrays: Sequence[Array], fixed: int | None) -> list[Array]:
     """Outputs for one batch; a batch smaller than the graph demands is filled up and the rest cut off
     again."""
     rows = len(arrays[0])
+    outputs = run(filled(dict(zip(names, arrays, strict=True)), fixed))
     if fixed is not None and rows < fixed:
-        arrays = [np.concatenate([array, np.repeat(array[-1:], fixed - rows, axis=0)]) for array in arrays]
-        return [
-            output[:rows] if output.ndim else output for output in run(dict(zip(names, arrays, strict=True)))
-        ]
-    return run(dict(zip(names, arrays, strict=True)))
+        return [output[:rows] if output.ndim else output for output in outputs]
+    return outputs

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from prune_engine.data.running import filled, fixed_batch
+from prune_engine.formats import input_infos
 from prune_engine.measure.runtime import PROVIDER, run_session, session
 from prune_engine.report import LatencyInfo, LatencyRun
 
@@ -39,7 +41,7 @@ def measure_latency(
         threads: of onnxruntime; one is the steadiest.
         seconds: bound on the time all runs take together (each model runs at least three times).
     """
-    feed = _filled(before, feed)
+    feed = filled(feed, fixed_batch(input_infos(before)))
     sessions = (session(before, threads), session(after, threads))
     started = time.perf_counter()
     for turn in range(WARM_UP):
@@ -91,18 +93,3 @@ def _time(runtime: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> f
 def _summary(seconds: Array) -> LatencyRun:
     low, middle, high = (float(value) * 1000 for value in np.percentile(seconds, (10, 50, 90)))
     return LatencyRun(median_ms=middle, p10_ms=low, p90_ms=high)
-
-
-def _filled(model: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, Array]:
-    """The feed with rows repeated up to the batch size that the graph demands."""
-    fixed = 0
-    for value in model.graph.input:
-        axes = value.type.tensor_type.shape.dim
-        if value.name in feed and len(axes) and axes[0].dim_value > 0:
-            fixed = max(fixed, int(axes[0].dim_value))
-    return {
-        name: np.concatenate([rows, np.repeat(rows[-1:], fixed - len(rows), axis=0)])
-        if 0 < len(rows) < fixed
-        else rows
-        for name, rows in feed.items()
-    }

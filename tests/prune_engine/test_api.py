@@ -84,6 +84,18 @@ def test_a_batch_size_in_the_file_stays_and_does_not_hinder(tmp_path: Path) -> N
     assert result.report.quality.pruned.value > 85
 
 
+def test_fewer_held_out_rows_than_the_batch_size_in_the_file_will_do(tmp_path: Path) -> None:
+    data = digits()
+    path = tmp_path / "fixed.onnx"
+    torch.onnx.export(digits_net(data).eval(), (torch.zeros(64, 1, 8, 8),), str(path), dynamo=False)
+    few = {**data, "x_test": data["x_test"][:20], "y_test": data["y_test"][:20]}
+    result = prune(path, few, PruneSpec(density=0.3, epochs=2))
+    assert result.report.quality.pruned.rows == 20
+    latency = result.report.latency
+    assert latency is not None
+    assert latency.batch == 64
+
+
 def test_nothing_but_trained_values_differs_from_what_was_sent(model: Path) -> None:
     sent = onnx.load(model)
     result = prune(sent, digits(), PruneSpec(density=0.3, epochs=1))
