@@ -10,19 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prune_engine.environment import processor
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
     """Processor, cores, memory, Python: one line."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    processor = names[0] if names else platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {platform.python_version()}"
+    return f"{processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {platform.python_version()}"
 
 
 def store(name: str, title: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> None:

@@ -32,7 +32,7 @@ def choose_device(asked: str) -> torch.device:
 
 def describe_environment(device: torch.device, spec: PruneSpec) -> Environment:
     """What the report says of the place where the run was done."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return Environment(
         prunery=version("prunery"),
         python=platform.python_version(),
@@ -44,7 +44,7 @@ def describe_environment(device: torch.device, spec: PruneSpec) -> Environment:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's own name where Linux tells it, else what Python knows."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
