@@ -115,8 +115,8 @@ def prune(
     dense_values = module.state_values()
     trained = train(module, prepared, spec, device, watch.listen)
     with watch.stage("exporting", "writing the pruned values back into the graph"):
-        pruned = write_back(source.proto, _changed(dense_values, module.state_values()))
-        before_finetuning = write_back(source.proto, _changed(dense_values, trained.before_finetuning))
+        pruned = write_back(source.proto, module.state_values())
+        before_finetuning = write_back(source.proto, trained.before_finetuning)
     with watch.stage("verifying", "checking and measuring the result"):
         fixed = prepared.fixed_batch
         sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
@@ -178,11 +178,6 @@ def _read_model(model: Path | str | onnx.ModelProto, raw: RawData, labels: Label
     if not Path(model).is_file():
         raise ModelError(f"{model}: there is no such file")
     return read_model(Path(model), filename=labels.model_filename, candidate_shapes=candidate_shapes(raw))
-
-
-def _changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Only what training changed is written, so that everything else stays bit for bit what was sent."""
-    return {name: value for name, value in after.items() if not np.array_equal(before[name], value)}
 
 
 def _size(source: SourceModel, pruned: onnx.ModelProto) -> SizeInfo:

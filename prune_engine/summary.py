@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from prune_engine.formats import OnnxModule, SourceModel, input_infos, output_infos
+from prune_engine.formats import OnnxModule, SourceModel, input_infos, opset_versions, output_infos
 from prune_engine.report import DensityInfo, Histogram, LayerRow, ModelInfo
 
 _BINS = 60
@@ -21,7 +21,7 @@ def model_info(source: SourceModel, module: OnnxModule) -> ModelInfo:
         format=source.format,
         route=source.route,
         sha256=source.sha256,
-        opset=next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
+        opset=opset_versions(proto)[""],
         ir_version=proto.ir_version,
         inputs=input_infos(proto),
         outputs=output_infos(proto),

@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from prune_engine.errors import VerificationError
-from prune_engine.formats import OnnxModule, structural_differences
+from prune_engine.formats import OnnxModule, read_values, structural_differences
 from prune_engine.gates import kept_count
 from prune_engine.measure import run_session, session
 from prune_engine.report import Check
@@ -51,7 +51,7 @@ def verify(
 
 def _exact_density(pruned: onnx.ModelProto, masks: Mapping[str, np.ndarray], density: float) -> Check:
     """Counted in the written file, where a kept weight can have been rounded to zero."""
-    values = initializer_values(pruned, masks)
+    values = read_values(pruned, masks)
     total = sum(mask.size for mask in masks.values())
     nonzero = sum(int(np.count_nonzero(value)) for value in values.values())
     outside = sum(int(np.count_nonzero(values[name][~mask])) for name, mask in masks.items())
@@ -61,15 +61,6 @@ def _exact_density(pruned: onnx.ModelProto, masks: Mapping[str, np.ndarray], den
         passed=nonzero == wanted and outside == 0,
         detail=f"{nonzero} of {total} prunable weights are not zero, {wanted} asked for, {outside} off mask",
     )
-
-
-def initializer_values(model: onnx.ModelProto, names: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """The arrays of the named weights, wherever the graph keeps them: initializers or Constant nodes."""
-    found = {item.name: item for item in model.graph.initializer if item.name in names}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.output[0] in names:
-            found[node.output[0]] = next(item.t for item in node.attribute if item.name == "value")
-    return {name: onnx.numpy_helper.to_array(item) for name, item in found.items()}
 
 
 def _same_graph(original: onnx.ModelProto, pruned: onnx.ModelProto) -> Check:

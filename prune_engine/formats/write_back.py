@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, numpy_helper
 
-from prune_engine.formats.graph import constant_tensor
+from prune_engine.formats.graph import constant_tensor, read_graph
 from prune_engine.formats.tensors import set_values
 
 
@@ -33,6 +33,16 @@ def write_back(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> onnx
         else:
             raise ValueError(f"the graph has no initializer and no Constant named {name!r}")
     return written
+
+
+def read_values(proto: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The named constants' values, wherever the graph keeps them: initializers or Constant nodes.
+
+    Raises:
+        KeyError: the graph has no constant of that name.
+    """
+    constants = read_graph(proto).constants
+    return {name: numpy_helper.to_array(constants[name]) for name in names}
 
 
 def _set_constant(node: NodeProto, value: np.ndarray) -> None:
