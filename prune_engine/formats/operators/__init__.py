@@ -15,11 +15,20 @@ from prune_engine.formats.operators import (
     resize,
     selection,
 )
-from prune_engine.formats.operators.table import Kernel, Node, Operator, find, operator, rows
+from prune_engine.formats.operators.table import (
+    Kernel,
+    Node,
+    NotSupportedError,
+    Operator,
+    find,
+    operator,
+    rows,
+)
 
 __all__ = [
     "Kernel",
     "Node",
+    "NotSupportedError",
     "Operator",
     "activation",
     "convolution",

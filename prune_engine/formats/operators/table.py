@@ -16,6 +16,22 @@ import numpy as np
 OLDEST_OPSET = 7
 NEWEST_OPSET = 25
 
+
+class NotSupportedError(ValueError):
+    """A node uses an option of a known operator that cannot be computed or trained; raised by builders.
+
+    The importer collects these from all nodes into one `UnsupportedOperatorError`.
+
+    Args:
+        what: the option, such as "peephole weights".
+        instead: what the user can do about it, a sentence; "" where there is nothing.
+    """
+
+    def __init__(self, what: str, instead: str = "") -> None:
+        super().__init__(what)
+        self.what, self.instead = what, instead
+
+
 Kernel = Callable[..., Any]
 Builder = Callable[["Node"], Kernel]
 Result = Literal["tensor", "list", "number"]
