@@ -1,0 +1,1 @@
+"""What the importer can do, proved on tests and models of other people."""
