@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-OLDEST_OPSET = 7
-NEWEST_OPSET = 25
+OLDEST_OPSET = 1
+NEWEST_OPSET = 28
 
 
 class NotSupportedError(ValueError):
