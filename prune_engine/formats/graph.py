@@ -61,6 +61,11 @@ def node_name(node: NodeProto) -> str:
     return node.name or f"{node.op_type} that computes {next(iter(node.output), '?')!r}"
 
 
+def domain_of(node: NodeProto) -> str:
+    """The domain of a node's operator; the ONNX domain is ""."""
+    return "" if node.domain in ONNX_DOMAINS else str(node.domain)
+
+
 def opset_versions(proto: onnx.ModelProto) -> dict[str, int]:
     """Domain -> opset; the ONNX domain is "".
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,3 +59,17 @@ class Plan:
     tensors: tuple[tuple[int, str], ...]
     parameters: Mapping[str, np.ndarray]
     buffers: Mapping[str, torch.Tensor]
+
+
+def with_lifetimes(steps: Sequence[Step], outputs: tuple[int, ...]) -> tuple[Step, ...]:
+    """Notes at each step which computed slots nobody reads any more."""
+    computed: set[int] = set()
+    for step in steps:
+        computed.update([step.output] if isinstance(step.output, int) else step.output)
+    keep, planned = set(outputs), []
+    for step in reversed(steps):
+        made = {step.output} if isinstance(step.output, int) else set(step.output)
+        dead = ((set(step.inputs) | made) & computed) - keep
+        keep |= set(step.inputs)
+        planned.append(replace(step, dead=tuple(sorted(dead))))
+    return tuple(reversed(planned))
