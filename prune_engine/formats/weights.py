@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from onnx import NodeProto, TensorProto, helper
 
 from prune_engine.formats.graph import Graph, captured_values, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.tensors import to_numpy
+from prune_engine.formats.weight_places import vector_places, weight_places
 
 _ALIASES = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
-_NORMS = (
-    "BatchNormalization",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-)
 
 
 @dataclass(frozen=True)
@@ -174,7 +166,7 @@ class _Finder:
         """Notes the weights, biases and scales that a node takes at their proper places."""
         if node.domain not in ("", "ai.onnx"):
             return
-        for position, kind, axis in _weight_places(node, self._rank):
+        for position, kind, axis in weight_places(node, self._rank):
             name = node.input[position]
             others = [other for i, other in enumerate(node.input) if i != position]
             if name not in self.fixed or not any(other in self.live for other in others):
@@ -185,7 +177,7 @@ class _Finder:
                 self.roles.trained |= self._sources(name)
             elif 0 not in alias.shape:
                 self._prunable(node, kind, alias, axis(len(alias.shape)))
-        for position in _vector_places(node):
+        for position in vector_places(node):
             if position < len(node.input) and node.input[position] in self.fixed:
                 alias = self.aliases.get(node.input[position])
                 self.roles.trained |= {alias.name} if alias else self._sources(node.input[position])
@@ -239,46 +231,6 @@ class _Finder:
             and producer is not None
             and producer.op_type in ("MatMul", "Conv", "Einsum")
         )
-
-
-def _weight_places(
-    node: NodeProto, rank_of: Callable[[str], int | None]
-) -> Iterator[tuple[int, str, Callable[[int], int]]]:
-    """The positions of weight operands, with the kind and the output axis as a function of the rank."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Conv":
-        yield 1, "Conv", lambda rank: 0
-    elif node.op_type == "ConvTranspose":
-        yield 1, "ConvTranspose", lambda rank: 1
-    elif node.op_type == "Gemm":
-        yield 1, "Gemm", lambda rank: 0 if attributes.get("transB", 0) else 1
-        yield 0, "Gemm", lambda rank: 1 if attributes.get("transA", 0) else 0
-    elif node.op_type == "MatMul":
-        yield 1, "MatMul", lambda rank: rank - 1
-        yield 0, "MatMul", lambda rank: max(rank - 2, 0)
-    elif node.op_type == "Gather" and attributes.get("axis", 0) == 0 and rank_of(node.input[0]) == 2:
-        yield 0, "Embedding", lambda rank: 0
-    elif node.op_type == "Einsum" and len(node.input) == 2:
-        terms = attributes["equation"].decode().replace(" ", "").split("->")
-        if len(terms) == 2 and "." not in terms[0]:
-            operands = terms[0].split(",")
-            for position, labels in enumerate(operands):
-                free = [i for i, c in enumerate(labels) if c in terms[1] and c not in operands[1 - position]]
-                if any(c not in terms[1] for c in labels) and free:
-                    yield position, "MatMul", partial(_always, free[-1])
-
-
-def _always(axis: int, _rank: int) -> int:
-    return axis
-
-
-def _vector_places(node: NodeProto) -> tuple[int, ...]:
-    """The positions of biases, norm scales and shifts, and slopes."""
-    if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
-        return (2,)
-    if node.op_type in _NORMS:
-        return (1, 2)
-    return (1,) if node.op_type == "PRelu" else ()
 
 
 def is_float(tensor: TensorProto) -> bool:
