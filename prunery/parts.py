@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.process import die_with_parent
+from jobs.process import die_with_parent
 
 
 @dataclass(frozen=True)

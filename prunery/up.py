@@ -1,7 +1,7 @@
 """`prunery up`: the API, its workers and, unless REDIS_URL is set, a private server, in one process tree.
 
 Ctrl-C or SIGTERM ends all of it; so does the end of any part, with status 1. When this process is killed, the
-kernel ends the rest (`worker.process`).
+kernel ends the rest (`jobs.process`).
 """
 
 from __future__ import annotations

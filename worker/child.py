@@ -13,23 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from worker.process import die_with_parent
+from jobs.process import die_with_parent, ended
 
 LONGEST_LINE = 64 * 1024
 _TAIL = 4096
 _READ = 65_536
 _FLED = 2.0
 _WAITING_LINES = 256  # then the child waits until the worker has caught up
-
-_REASONS = {
-    signal.SIGKILL: "it was killed, probably because it ran out of memory",
-    signal.SIGSEGV: "native code crashed",
-    signal.SIGABRT: "native code gave up",
-    signal.SIGBUS: "native code crashed, or a disk is full",
-    signal.SIGILL: "native code uses instructions that this processor lacks",
-    signal.SIGFPE: "native code crashed in arithmetic",
-    signal.SIGTERM: "somebody ended it",
-}
 
 
 class Child:
@@ -124,13 +114,7 @@ class Child:
         words = f"; its last words: {said}" if (said := self.last_words()) else ""
         if status is None:
             return f"it still runs{words}"
-        if status >= 0:
-            return f"it ended with exit status {status} and without a result{words}"
-        try:
-            number = signal.Signals(-status)
-        except ValueError:
-            return f"it was ended by signal {-status}{words}"
-        return f"it was ended by {number.name}: {_REASONS.get(number, 'nobody expected that')}{words}"
+        return f"{ended(status)}{words}"
 
     def _signal(self, number: signal.Signals) -> None:
         # The group lives as long as any of its processes does, also when the child itself is gone.

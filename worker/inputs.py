@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs.artifacts import ArtifactStore, input_key
+from jobs.child_environment import child_environment
 from jobs.record import Job
 from jobs.settings import Settings
 
 _PART = 8 * 1024 * 1024
 _SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2"}
-# What a child needs to find its libraries and its GPU; everything else of the worker's environment stays
-# here.
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
 # What fetching a data set needs besides: the way to the network.
 _NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
@@ -75,17 +73,6 @@ def fetch_command(settings: Settings, name: str) -> list[str]:
     if settings.datasets_dir is not None:
         folders += ["--datasets-dir", str(settings.datasets_dir)]
     return [*command, name, *folders]
-
-
-def child_environment(settings: Settings, folder: Path) -> dict[str, str]:
-    """All that a child knows of its surroundings: no address, no secret."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    scratch = str(folder / "tmp")
-    environment |= {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-    if settings.child_threads is not None:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            environment[name] = str(settings.child_threads)
-    return environment
 
 
 def fetch_environment(settings: Settings, folder: Path) -> dict[str, str]:

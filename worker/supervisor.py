@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.artifacts import ArtifactStore
+from jobs.child_environment import child_environment
 from jobs.errors import (
     ArtifactsUnavailableError,
     InvalidTransitionError,
@@ -25,6 +26,7 @@ from jobs.errors import (
     StoreUnavailableError,
 )
 from jobs.record import Job, JobError, JobResult, Status
+from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine import catalogue
@@ -34,7 +36,6 @@ from worker import inputs
 from worker.child import Child
 from worker.outputs import check_outputs, upload
 from worker.relay import Relay
-from worker.scratch import Scratch
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.5  # seconds between looks at the record: is a cancel asked for?
@@ -186,7 +187,7 @@ class Supervisor:
             return False
 
         command = inputs.child_command(self._settings, folder)
-        child = Child(command, folder, inputs.child_environment(self._settings, folder))
+        child = Child(command, folder, child_environment(self._settings, folder))
         self._attend(child, job, relay, hear)
         if not last:
             log.warning("%s: the child crashed: %s", job.id, child.errors())

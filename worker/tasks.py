@@ -15,12 +15,12 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from jobs.artifacts import ArtifactStore
 from jobs.doorbell import TASK, Doorbell
+from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.errors import PruneError
 from worker.app import app, settings
 from worker.heartbeat import Heartbeat
-from worker.scratch import Scratch
 from worker.supervisor import Supervisor
 
 

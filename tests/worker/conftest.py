@@ -9,12 +9,12 @@ import pytest
 
 from jobs.artifacts import ArtifactStore, input_key
 from jobs.record import Job
+from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.spec import PruneSpec
 from tests.stores import a_job
 from tests.worker.children import write_child, write_fetcher
-from worker.scratch import Scratch
 from worker.supervisor import Supervisor
 
 MODEL = b"a model"

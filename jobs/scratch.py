@@ -1,7 +1,7 @@
-"""Scratch folders: one for each worker, below it one for each job, gone when the job is over.
+"""Scratch folders: one for each process that runs children, below it one a child, gone when that is over.
 
-A worker locks its folder for as long as it lives. What a dead worker left is known by its free lock and
-removed by the next one that starts.
+A worker (or an API that inspects models) locks its folder for as long as it lives. What a dead one left is
+known by its free lock and removed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _LOCK = ".lock"
 
 
 class Scratch:
-    """The folder of one worker below `root`."""
+    """The folder of one worker, or one API, below `root`."""
 
-    def __init__(self, root: Path, worker_id: str) -> None:
+    def __init__(self, root: Path, owner: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned(root)
-        self._folder = root / worker_id
+        self._folder = root / owner
         self._folder.mkdir(mode=0o700)
         self._lock = _try_lock(self._folder)
 
@@ -40,7 +40,7 @@ class Scratch:
             _remove(folder)
 
     def close(self) -> None:
-        """Remove the worker's folder."""
+        """Remove the whole folder."""
         _remove(self._folder)
         if self._lock is not None:
             self._lock.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker.scratch import Scratch
+from jobs.scratch import Scratch
 
 
 def test_a_folder_is_gone_when_its_job_is_over_even_after_a_failure(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_worker_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_outlived_a_dead_worker_in_its_folder_is_ended(tmp_path: Path) -> None:
     code = (
-        "import os, subprocess, sys; from pathlib import Path; from worker.scratch import Scratch\n"
+        "import os, subprocess, sys; from pathlib import Path; from jobs.scratch import Scratch\n"
         "s = Scratch(Path(sys.argv[1]), 'dead')\n"
         "with s.folder('job_1') as f:\n"
         "    p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], cwd=f, stdout=2)\n"
@@ -51,7 +51,7 @@ def test_what_outlived_a_dead_worker_in_its_folder_is_ended(tmp_path: Path) -> N
 def test_what_a_living_worker_uses_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
     living = Scratch(tmp_path, "living")
     code = (
-        "import os, sys; from pathlib import Path; from worker.scratch import Scratch\n"
+        "import os, sys; from pathlib import Path; from jobs.scratch import Scratch\n"
         "s = Scratch(Path(sys.argv[1]), 'dead')\n"
         "with s.folder('job_1') as f: (f / 'model').write_text('x'); os._exit(9)"
     )

@@ -1,0 +1,22 @@
+"""What a child process knows of its surroundings: the way to its libraries, and nothing worth stealing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from jobs.settings import Settings
+
+# What a child needs to find its libraries and its GPU; everything else stays with the process that starts it.
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
+
+
+def child_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """All that a child knows of its surroundings: no address, no secret."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    scratch = str(folder / "tmp")
+    environment |= {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    if settings.child_threads is not None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environment[name] = str(settings.child_threads)
+    return environment

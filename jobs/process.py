@@ -1,0 +1,50 @@
+"""Processes that end with the one that started them, whatever ends it; and why one has ended, in words."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_REASONS = {
+    signal.SIGKILL: "it was killed, probably because it ran out of memory",
+    signal.SIGSEGV: "native code crashed",
+    signal.SIGABRT: "native code gave up",
+    signal.SIGBUS: "native code crashed, or a disk is full",
+    signal.SIGILL: "native code uses instructions that this processor lacks",
+    signal.SIGFPE: "native code crashed in arithmetic",
+    signal.SIGTERM: "somebody ended it",
+}
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """A `preexec_fn` that has the kernel send SIGKILL to the new process when the starting thread ends.
+
+    It survives `exec` and needs nobody who watches, so `kill -9` of the parent leaves nothing behind.
+    Linux only; elsewhere None, and only an orderly end of the parent ends the child.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)  # looked up before the fork: the child must not allocate much
+    parent = os.getpid()
+
+    def arrange() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it ended in between
+            os._exit(1)
+
+    return arrange
+
+
+def ended(status: int) -> str:
+    """Why a process ended, in words, from its exit status; negative for a signal."""
+    if status >= 0:
+        return f"it ended with exit status {status} and without a result"
+    try:
+        number = signal.Signals(-status)
+    except ValueError:
+        return f"it was ended by signal {-status}"
+    return f"it was ended by {number.name}: {_REASONS.get(number, 'nobody expected that')}"
