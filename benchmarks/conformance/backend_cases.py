@@ -15,8 +15,9 @@ from onnx import ModelProto, TensorProto, TypeProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from prune_engine.formats.graph import all_nodes
-from prune_engine.formats.importer import compile_graph, to_torch
+from prune_engine.formats.importer import compile_graph
 from prune_engine.formats.operators.dtypes import compute_dtype
+from prune_engine.formats.values import to_torch
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 
