@@ -15,6 +15,7 @@ from prune_engine.errors import ModelError
 from prune_engine.formats.branches import Branch, choice
 from prune_engine.formats.graph import Graph, constant_tensor, domain_of, node_name
 from prune_engine.formats.operators import Kernel, Node, Operator, find
+from prune_engine.formats.operators.carried import carried_results, element_types, exact
 from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, TRAINING, Plan, Step, with_lifetimes
@@ -36,8 +37,10 @@ _NONSENSE = (
 class Compiler:
     """Walks the nodes once and collects the plan."""
 
-    def __init__(self, graph: Graph, roles: Roles, ranks: dict[str, int]) -> None:
-        self.graph, self.roles, self.ranks = graph, roles, ranks
+    def __init__(
+        self, graph: Graph, roles: Roles, ranks: dict[str, int], types: dict[str, int] | None = None
+    ) -> None:
+        self.graph, self.roles, self.ranks, self.types = graph, roles, ranks, dict(types or {})
         self.template: list[Any] = [None] * FIRST_FREE
         self.steps: list[Step] = []
         self.tensors: list[tuple[int, str]] = []
@@ -103,17 +106,24 @@ class Compiler:
     def _tensor_slot(self, name: str) -> int:
         """The slot where a value lies as a tensor."""
         value = self.values[name]
-        if not name or (value.constant is None and value.form is None):
+        if not name or (value.constant is None and value.form is None and value.carries is None):
             return value.slot
         if name not in self.as_tensor:
             slot = self._new_slot()
-            if value.constant is not None:
+            if value.carries is not None:
+                self._step(exact(value.carries), (value.slot,), slot)
+            elif value.constant is not None:
                 self.buffers[name] = to_torch(value.constant)
                 self.tensors.append((slot, name))
             else:
                 self._step(numbers_to_tensor, (DEVICE, value.slot), slot)
             self.as_tensor[name] = slot
         return self.as_tensor[name]
+
+    def _carried_slot(self, name: str) -> int:
+        """The slot where a value lies as a tensor; integers may be carried in float32."""
+        value = self.values[name]
+        return self._tensor_slot(name) if value.carries is None else value.slot
 
     def _host_slot(self, name: str) -> int:
         """The slot where a value lies as Python numbers."""
@@ -125,7 +135,7 @@ class Compiler:
                 self.as_host[name] = self._new_slot(value.constant.tolist())
             else:
                 self.as_host[name] = slot = self._new_slot()
-                self._step(Tensor.tolist, (value.slot,), slot)
+                self._step(Tensor.tolist, (self._tensor_slot(name),), slot)
         return self.as_host[name]
 
     def _if(self, proto: NodeProto) -> None:
@@ -187,8 +197,10 @@ class Compiler:
             attributes={a.name: _attribute(a) for a in proto.attribute},
             constants=constants,
             ranks={i: self.ranks[name] for i, name in enumerate(proto.input) if name in self.ranks},
+            types=self._types(proto.input, constants),
             statistics=frozenset(i for i, name in enumerate(proto.input) if name in self.roles.statistics),
         )
+        self.types.update(zip(node.outputs, element_types(node), strict=False))
         present = [self.values[name] for name in node.inputs if name]
         known = all(value.constant is not None for value in present)
         forms = [self.values[name].host_form for name in node.inputs]
@@ -200,6 +212,10 @@ class Compiler:
         row = find(domain, node.operator, node.opset)
         assert row is not None  # noqa: S101  # refuse_unsupported has seen to it
         self._tensor_step(node, row, fold=known and bool(present))
+
+    def _types(self, names: Sequence[str], constants: dict[int, np.ndarray]) -> dict[int, int]:
+        known = {i: helper.np_dtype_to_tensor_dtype(constant.dtype) for i, constant in constants.items()}
+        return known | {i: self.types[name] for i, name in enumerate(names) if name in self.types}
 
     def _host_step(self, node: Node, kernel: Kernel, form: Host, fold: bool) -> None:
         slots = [self._host_slot(name) for name in node.inputs]
@@ -216,13 +232,15 @@ class Compiler:
         if fold:
             self._fold(node, row, kernel)
             return
+        carried = carried_results(node, [self.values[name].carries for name in node.inputs])
+        slot_of = self._tensor_slot if carried is None else self._carried_slot
         slots = [TRAINING] * row.training + [DEVICE] * row.device
         some_tensor = any(self.values[name].host_form is None for name in node.inputs if name)
         for position, name in enumerate(node.inputs):
             form = self.values[name].host_form
             number = form is not None and not form.is_list and row.scalars and some_tensor
             as_numbers = position in row.host or number
-            slots.append(self._host_slot(name) if as_numbers else self._tensor_slot(name))
+            slots.append(self._host_slot(name) if as_numbers else slot_of(name))
         results = [self._new_slot() for _ in node.outputs]
         form = None
         if row.result == "number":
@@ -231,9 +249,10 @@ class Compiler:
             rank = node.ranks.get(0)
             bounds = slice(node.attribute("start", 0), node.attribute("end"))
             form = Host(-1 if rank is None else len(range(rank)[bounds]))
-        for name, slot in zip(node.outputs, results, strict=True):
+        kinds = carried or (None,) * len(results)
+        for name, slot, kind in zip(node.outputs, results, kinds, strict=True):
             if name:
-                self.values[name] = Value(slot, form=form)
+                self.values[name] = Value(slot, form=form, carries=kind)
         self._step(kernel, slots, results[0] if len(results) == 1 else tuple(results), node)
 
     def _fold(self, node: Node, row: Operator, kernel: Kernel) -> None:
@@ -248,9 +267,10 @@ class Compiler:
         with torch.no_grad():
             result = kernel(*arguments)
         results = [result] if len(node.outputs) == 1 else list(result)
-        for name, value in zip(node.outputs, results, strict=False):
+        kinds = carried_results(node, [None] * len(node.inputs)) or (None,) * len(node.outputs)
+        for name, value, kind in zip(node.outputs, results, kinds, strict=False):
             if name:
-                self.values[name] = Value(constant=to_array(value))
+                self.values[name] = Value(constant=to_array(value, kind))
 
 
 def _attribute(proto: onnx.AttributeProto) -> Any:

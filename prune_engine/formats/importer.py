@@ -10,7 +10,7 @@ from prune_engine.formats.batch import free_batch
 from prune_engine.formats.compiler import Compiler
 from prune_engine.formats.graph import Graph, read_graph
 from prune_engine.formats.module import OnnxModule
-from prune_engine.formats.shapes import declared_shapes
+from prune_engine.formats.shapes import declared_shapes, declared_types
 from prune_engine.formats.support import refuse_unsupported
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weights import Roles, find_roles
@@ -56,7 +56,7 @@ def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
 def _module(proto: onnx.ModelProto, graph: Graph, roles: Roles) -> OnnxModule:
     shapes = declared_shapes(proto.graph)
     ranks = {name: len(shape) for name, shape in shapes.items()}
-    plan = Compiler(graph, roles, ranks).run()
+    plan = Compiler(graph, roles, ranks, declared_types(proto.graph)).run()
     plan = free_batch(plan, [shapes.get(value.name, ()) for value in graph.inputs])
     return OnnxModule(
         plan,

@@ -20,3 +20,10 @@ def declared_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]
     for initializer in graph.initializer:
         shapes[initializer.name] = tuple(initializer.dims)
     return shapes
+
+
+def declared_types(graph: onnx.GraphProto) -> dict[str, int]:
+    """Value name -> ONNX element type, of tensors that the file declares."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {v.name: int(v.type.tensor_type.elem_type) for v in values if v.type.HasField("tensor_type")}
+    return types | {tensor.name: int(tensor.data_type) for tensor in graph.initializer}

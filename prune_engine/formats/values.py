@@ -10,7 +10,7 @@ import torch
 from onnx import helper
 from torch import Tensor
 
-from prune_engine.formats.operators.dtypes import compute_dtype
+from prune_engine.formats.operators.dtypes import carried, declared
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host
 from prune_engine.formats.plan import NOTHING
 
@@ -19,11 +19,15 @@ _LONGEST_LIST = 64  # longer integer constants are tables, not shapes
 
 @dataclass(frozen=True)
 class Value:
-    """A value during import: known (`constant`), or in `slot` as a tensor or, with `form`, as numbers."""
+    """A value during import: known (`constant`), or in `slot` as a tensor or, with `form`, as numbers.
+
+    `carries` is the ONNX type of integers that lie in the slot as float32, for gradients to pass.
+    """
 
     slot: int = NOTHING
     constant: np.ndarray | None = None
     form: Host | None = None
+    carries: int | None = None
 
     @property
     def host_form(self) -> Host | None:
@@ -37,10 +41,10 @@ class Value:
         return None
 
 
-def to_array(value: Any) -> np.ndarray:
-    """The result of a step that was computed at import."""
+def to_array(value: Any, carries: int | None = None) -> np.ndarray:
+    """The result of a step that was computed at import; `carries`: integers that it carries in float32."""
     if isinstance(value, Tensor):
-        return value.numpy()
+        return value.numpy() if carries is None else declared(value, carries)
     dtype = np.int64 if isinstance(value, list) and not value else None
     array = np.asarray(value, dtype=dtype)
     return array.astype(np.float32) if array.dtype == np.float64 else array
@@ -48,11 +52,7 @@ def to_array(value: Any) -> np.ndarray:
 
 def to_torch(values: np.ndarray) -> Tensor:
     """A constant in the type that it is computed in."""
-    element_type = helper.np_dtype_to_tensor_dtype(values.dtype)
-    dtype = compute_dtype(element_type)
-    if dtype is torch.float32:
-        return torch.from_numpy(np.array(values, dtype=np.float32))
-    return torch.from_numpy(np.array(values, dtype=str(dtype).removeprefix("torch.")))
+    return carried(values, helper.np_dtype_to_tensor_dtype(values.dtype))
 
 
 def numbers_to_tensor(device: torch.device, value: Any) -> Tensor:

@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from prune_engine.formats.operators.creation import check_size
-from prune_engine.formats.operators.dtypes import compute_dtype
+from prune_engine.formats.operators.rounding import cast
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
 function("Identity", lambda x: x)
-function("CastLike", lambda x, like: x.to(like.dtype), since=15)
 
 
 @operator("Reshape", host=(1,))
@@ -114,8 +113,20 @@ def _tile(node: Node) -> Kernel:
 
 @operator("Cast")
 def _cast(node: Node) -> Kernel:
-    dtype = compute_dtype(node.attribute("to"))
-    return lambda x: x.to(dtype)
+    return _cast_to(node, node.attribute("to"))
+
+
+@operator("CastLike", since=15)
+def _cast_like(node: Node) -> Kernel:
+    """Where the file does not say the type of the second input, it is what its tensor is computed in."""
+    if 1 not in node.types:
+        return lambda x, like: x.to(like.dtype)
+    kernel = _cast_to(node, node.types[1])
+    return lambda x, like: kernel(x)
+
+
+def _cast_to(node: Node, element_type: int) -> Kernel:
+    return cast(element_type, bool(node.attribute("saturate", 1)), node.attribute("round_mode", "up"))
 
 
 @operator("DepthToSpace")

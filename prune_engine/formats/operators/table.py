@@ -42,6 +42,7 @@ class Node:
     """What a builder may know of a node.
 
     `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is,
+    `types` those whose ONNX element type is (a tensor may be carried in a wider one),
     `statistics` the inputs that are running statistics which the kernel may update in place.
     """
 
@@ -54,6 +55,7 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[int, np.ndarray] = field(default_factory=dict)
     ranks: Mapping[int, int] = field(default_factory=dict)
+    types: Mapping[int, int] = field(default_factory=dict)
     statistics: frozenset[int] = frozenset()
 
     def attribute(self, name: str, default: Any = None) -> Any:
