@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto, TensorProto, helper
 
-from prune_engine.formats.graph import Graph, captured_values, node_name
+from prune_engine.formats.graph import Graph, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weight_places import vector_places, weight_places
@@ -98,7 +98,7 @@ class _Finder:
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
-        inputs = [*filter(None, node.input), *captured_values(node)]
+        inputs = [*filter(None, node.input), *self.graph.captured(node)]
         outputs = [name for name in node.output if name]
         if all(name in self.fixed for name in inputs):
             self.fixed.update(outputs)
@@ -164,8 +164,6 @@ class _Finder:
 
     def _weights(self, node: NodeProto) -> None:
         """Notes the weights, biases and scales that a node takes at their proper places."""
-        if node.domain not in ("", "ai.onnx"):
-            return
         for position, kind, axis in weight_places(node, self._rank):
             name = node.input[position]
             others = [other for i, other in enumerate(node.input) if i != position]

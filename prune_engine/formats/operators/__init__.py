@@ -2,6 +2,7 @@
 
 from prune_engine.formats.operators import (
     activation,
+    attention,
     convolution,
     creation,
     elementwise,
@@ -10,10 +11,12 @@ from prune_engine.formats.operators import (
     normalization,
     padding,
     pooling,
+    recurrent,
     reduction,
     reshaping,
     resize,
     selection,
+    sequence_state,
 )
 from prune_engine.formats.operators.table import (
     Kernel,
@@ -31,6 +34,7 @@ __all__ = [
     "NotSupportedError",
     "Operator",
     "activation",
+    "attention",
     "convolution",
     "creation",
     "elementwise",
@@ -41,9 +45,11 @@ __all__ = [
     "operator",
     "padding",
     "pooling",
+    "recurrent",
     "reduction",
     "reshaping",
     "resize",
     "rows",
     "selection",
+    "sequence_state",
 ]
