@@ -12,6 +12,7 @@
     │   │   ├── ExternalDataError        model_external_data
     │   │   ├── UnsupportedOperatorError operator_unsupported
     │   │   ├── NoPrunableWeightsError   no_prunable_weights
+    │   │   ├── WeightsNotFiniteError    model_not_finite
     │   │   └── ConversionError          model_conversion_failed
     │   ├── DataError                    data_invalid
     │   │   ├── DataEmptyError           data_empty
@@ -110,6 +111,12 @@ class NoPrunableWeightsError(ModelError):
     """The graph has no float weight that could be pruned."""
 
     code = "no_prunable_weights"
+
+
+class WeightsNotFiniteError(ModelError):
+    """A weight of the model is NaN or infinite."""
+
+    code = "model_not_finite"
 
 
 class ConversionError(ModelError):
