@@ -32,7 +32,12 @@ _BITS: dict[int, int] = {
     TensorProto.FLOAT8E4M3FNUZ: 8,
     TensorProto.FLOAT8E5M2: 8,
     TensorProto.FLOAT8E5M2FNUZ: 8,
+    TensorProto.FLOAT8E8M0: 8,
+    TensorProto.FLOAT4E2M1: 4,
+    TensorProto.INT2: 2,
+    TensorProto.UINT2: 2,
 }
+_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _TYPED_FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -41,6 +46,11 @@ _TYPED_FIELDS: dict[int, str] = {
     TensorProto.UINT64: "uint64_data",
     TensorProto.STRING: "string_data",
 }
+
+
+def element_bits(element_type: int) -> int | None:
+    """Bits of one value of an ONNX element type; None for strings and unknown types."""
+    return _BITS.get(element_type)
 
 
 def dtype_name(element_type: int) -> str:
@@ -59,7 +69,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
     """
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ExternalDataError(
-            f"{where} keeps its values in another file, which was not sent. Save the model as one file: "
+            f"{where} keeps its values in another file, which was not sent. Send a .zip of model.onnx and its "
+            "data files, or save the model as one file: "
             "onnx.save(onnx.load(path), 'model.onnx', save_as_external_data=False)."
         )
     if any(size < 0 for size in tensor.dims):
@@ -79,8 +90,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
         if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
             field, count = ("float_data" if bits == 64 else "double_data"), 2 * count
         wanted, found, unit = count, len(getattr(tensor, field)), "values"
-        if bits == 4 and field == "int32_data":
-            wanted = (count + 1) // 2
+        if bits < 8 and field == "int32_data":
+            wanted = (count * bits + 7) // 8
     if wanted != found:
         raise ModelError(
             f"{where} has the shape {list(tensor.dims)}, which takes {wanted} {unit}, but holds {found}. "
@@ -114,7 +125,15 @@ def set_values(tensor: TensorProto, values: np.ndarray) -> None:
     if numpy_helper.to_array(tensor).tobytes() == values.tobytes():
         return
     field = _TYPED_FIELDS.get(tensor.data_type, "int32_data")
-    bits = values.view(np.uint16) if field == "int32_data" else values
     stored = getattr(tensor, field)
     del stored[:]
-    stored.extend(bits.reshape(-1).tolist())
+    stored.extend(_in_32_bits(tensor, values) if field == "int32_data" else values.reshape(-1).tolist())
+
+
+def _in_32_bits(tensor: TensorProto, values: np.ndarray) -> list[int]:
+    """Values as `int32_data` holds them: integers as they are, floats by their bits, narrow ones by the byte."""
+    if tensor.data_type in _HALVES:
+        return values.view(np.uint16).reshape(-1).tolist()
+    if values.dtype.kind in "biu":
+        return values.astype(np.int32).reshape(-1).tolist()
+    return list(numpy_helper.from_array(values).raw_data)

@@ -19,8 +19,28 @@ Results = Callable[[Node], Sequence[int]]
 _RESULTS: dict[tuple[str, str], Results] = {}
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _MOVING = frozenset(
-    "Identity Reshape Transpose Flatten Squeeze Unsqueeze Expand Tile Slice Split Concat Gather GatherElements "
-    "GatherND Pad DepthToSpace SpaceToDepth MaxPool GlobalMaxPool Dropout".split()
+    [
+        "Identity",
+        "Reshape",
+        "Transpose",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Expand",
+        "Tile",
+        "Slice",
+        "Split",
+        "Concat",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Pad",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "MaxPool",
+        "GlobalMaxPool",
+        "Dropout",
+    ]
 )
 
 
@@ -52,9 +72,7 @@ def carried_results(node: Node, given: Sequence[int | None]) -> tuple[int | None
         return None
     if node.operator in _MOVING:
         return (first, *[first if node.operator == "Split" else None for _ in node.outputs[1:]])
-    if node.operator in ("Shape", "Size") or (
-        node.operator == "Cast" and node.attribute("to") in _FLOATS
-    ):
+    if node.operator in ("Shape", "Size") or (node.operator == "Cast" and node.attribute("to") in _FLOATS):
         return (None,)
     return None
 
