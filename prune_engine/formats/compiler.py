@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
 from prune_engine.errors import ModelError
-from prune_engine.formats.branches import Branch, choice
-from prune_engine.formats.graph import Graph, constant_tensor, domain_of, node_name
-from prune_engine.formats.operators import Kernel, Node, Operator, find
+from prune_engine.formats.bodies import Routine, routine
+from prune_engine.formats.control_flow import add_control_flow
+from prune_engine.formats.graph import Body, Graph, domain_of, node_name
+from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
-from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, TRAINING, Plan, Step, with_lifetimes
+from prune_engine.formats.scopes import CONTROL_FLOW
+from prune_engine.formats.support import STRINGS, Problem, input_type, operator_label, refuse, way_round
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.values import Value, numbers_to_tensor, to_array, to_torch
 from prune_engine.formats.weights import Roles
@@ -37,10 +39,9 @@ _NONSENSE = (
 class Compiler:
     """Walks the nodes once and collects the plan."""
 
-    def __init__(
-        self, graph: Graph, roles: Roles, ranks: dict[str, int], types: dict[str, int] | None = None
-    ) -> None:
-        self.graph, self.roles, self.ranks, self.types = graph, roles, ranks, dict(types or {})
+    def __init__(self, graph: Graph, roles: Roles) -> None:
+        self.graph, self.roles, self.types = graph, roles, dict(graph.types)
+        self.problems: list[Problem] = []
         self.template: list[Any] = [None] * FIRST_FREE
         self.steps: list[Step] = []
         self.tensors: list[tuple[int, str]] = []
@@ -51,25 +52,31 @@ class Compiler:
         self.as_host: dict[str, int] = {}
 
     def run(self) -> Plan:
-        """The plan of the whole graph. Raises ModelError where a node cannot be computed."""
+        """The plan of the whole graph.
+
+        Raises:
+            UnsupportedOperatorError: with everything that cannot be computed.
+            ModelError: a node's values are wrong.
+        """
         inputs = []
         for value in self.graph.inputs:
-            slot = self._new_slot()
+            slot = self.new_slot()
             self.values[value.name] = Value(slot)
-            inputs.append((slot, compute_dtype(value.type.tensor_type.elem_type)))
+            inputs.append((slot, self._input_type(value)))
         for name, tensor in self.graph.constants.items():
             self._constant(name, tensor)
         for node in self.graph.nodes:
-            if node.op_type == "Constant" and node.output[0] in self.graph.constants:
-                continue
             try:
-                self._node(node)
+                self.add_node(node)
             except _NONSENSE as error:
+                if self.problems:
+                    break  # it may well come of what could not be computed before
                 raise ModelError(
                     f"{node_name(node)} cannot be computed, for its values are wrong ({error}). "
                     "The file is damaged, or its exporter wrote something else than ONNX asks for."
                 ) from error
-        outputs = tuple(self._tensor_slot(value.name) for value in self.graph.outputs)
+        refuse(self.problems)
+        outputs = tuple(self.tensor_slot(value.name) for value in self.graph.outputs)
         return Plan(
             with_lifetimes(self.steps, outputs),
             tuple(self.template),
@@ -80,12 +87,23 @@ class Compiler:
             self.buffers,
         )
 
+    def _input_type(self, value: ValueInfoProto) -> torch.dtype:
+        try:
+            return input_type(value)
+        except NotSupportedError as error:
+            self.problems.append(Problem(error.what, f"the input {value.name!r}", error.instead))
+            return torch.float32
+
     def _constant(self, name: str, tensor: TensorProto) -> None:
+        if tensor.data_type == TensorProto.STRING:
+            self.problems.append(Problem("string values", f"the constant {name!r}", STRINGS))
+            self.values[name] = Value(self.new_slot())
+            return
         values = to_numpy(tensor, f"The initializer {name!r}")
         if name not in self.roles.trained and name not in self.roles.statistics:
             self.values[name] = Value(constant=values)
             return
-        slot = self._new_slot()
+        slot = self.new_slot()
         self.values[name] = Value(slot)
         self.tensors.append((slot, name))
         if name in self.roles.trained:
@@ -93,7 +111,8 @@ class Compiler:
         else:
             self.buffers[name] = torch.from_numpy(values.astype(np.float32))
 
-    def _new_slot(self, value: Any = None) -> int:
+    def new_slot(self, value: Any = None) -> int:
+        """A slot that starts out with `value`."""
         self.template.append(value)
         return len(self.template) - 1
 
@@ -103,13 +122,13 @@ class Compiler:
         operator, name = ("to tensor" if node is None else node.operator), ("" if node is None else node.name)
         self.steps.append(Step(kernel, tuple(inputs), output, (), operator, name))
 
-    def _tensor_slot(self, name: str) -> int:
+    def tensor_slot(self, name: str) -> int:
         """The slot where a value lies as a tensor."""
         value = self.values[name]
         if not name or (value.constant is None and value.form is None and value.carries is None):
             return value.slot
         if name not in self.as_tensor:
-            slot = self._new_slot()
+            slot = self.new_slot()
             if value.carries is not None:
                 self._step(exact(value.carries), (value.slot,), slot)
             elif value.constant is not None:
@@ -123,65 +142,69 @@ class Compiler:
     def _carried_slot(self, name: str) -> int:
         """The slot where a value lies as a tensor; integers may be carried in float32."""
         value = self.values[name]
-        return self._tensor_slot(name) if value.carries is None else value.slot
+        return self.tensor_slot(name) if value.carries is None else value.slot
 
-    def _host_slot(self, name: str) -> int:
+    def host_slot(self, name: str) -> int:
         """The slot where a value lies as Python numbers."""
         value = self.values[name]
         if not name or value.form is not None:
             return value.slot
         if name not in self.as_host:
             if value.constant is not None:
-                self.as_host[name] = self._new_slot(value.constant.tolist())
+                self.as_host[name] = self.new_slot(value.constant.tolist())
             else:
-                self.as_host[name] = slot = self._new_slot()
-                self._step(Tensor.tolist, (self._tensor_slot(name),), slot)
+                self.as_host[name] = slot = self.new_slot()
+                self._step(Tensor.tolist, (self.tensor_slot(name),), slot)
         return self.as_host[name]
 
-    def _if(self, proto: NodeProto) -> None:
-        """Takes the branch at once where the condition is known; otherwise both are compiled."""
-        bodies = {attribute.name: attribute.g for attribute in proto.attribute}
-        condition = self.values[proto.input[0]].constant
-        if condition is not None:
-            body = bodies["then_branch" if condition.reshape(-1)[0] else "else_branch"]
-            self._body(body)
-            for name, result in zip(proto.output, body.output, strict=True):
-                self.values[name] = self.values[result.name]
-            return
-        asked = self._host_slot(proto.input[0])
-        then, otherwise = self._branch(bodies["then_branch"]), self._branch(bodies["else_branch"])
-        captured = tuple(sorted(then.needs(self.template) | otherwise.needs(self.template)))
-        results = tuple(self._new_slot() for _ in proto.output)
-        self.values.update({name: Value(slot) for name, slot in zip(proto.output, results, strict=True)})
-        kernel = choice(then, otherwise, self.template, captured)
-        output = results[0] if len(results) == 1 else results
-        self.steps.append(Step(kernel, (asked, *captured), output, (), "If", node_name(proto)))
+    def value_of(self, name: str) -> Value:
+        """Where a value lies, or what it is known to be."""
+        return self.values[name]
 
-    def _branch(self, body: onnx.GraphProto) -> Branch:
+    def add_node(self, proto: NodeProto) -> None:
+        """One node: nothing where its result is known, else a step.
+
+        What cannot be computed is noted in `problems`; the import goes on, to find the rest of it.
+        """
+        try:
+            if proto.op_type in CONTROL_FLOW and domain_of(proto) == "":
+                add_control_flow(self, proto)
+            else:
+                self._node(proto)
+        except NotSupportedError as error:
+            self.problems.append(
+                Problem(operator_label(self.graph, proto, error.what), node_name(proto), error.instead)
+            )
+            self.values.update({name: Value(self.new_slot()) for name in proto.output if name})
+
+    def add_step(
+        self, kernel: Kernel, inputs: Sequence[int], output: int | tuple[int, ...], proto: NodeProto
+    ) -> None:
+        """A step for a node with bodies."""
+        self.steps.append(Step(kernel, tuple(inputs), output, (), proto.op_type, node_name(proto)))
+
+    def add_body(
+        self, body: Body, forms: Sequence[Host | None], results: Callable[[], Sequence[int]]
+    ) -> Routine:
+        """A body as a routine.
+
+        Args:
+            forms: of its arguments: as numbers, or None for tensors.
+            results: called when the nodes are compiled, gives the slots of the results.
+        """
         outer = self.steps, self.as_tensor, self.as_host
         self.steps, self.as_tensor, self.as_host = [], dict(self.as_tensor), dict(self.as_host)
-        self._body(body)
-        outputs = tuple(self._tensor_slot(value.name) for value in body.output)
-        branch = Branch(tuple(self.steps), outputs)
+        arguments = [self.new_slot() for _ in body.inputs]
+        for name, slot, form in zip(body.inputs, arguments, forms, strict=True):
+            self.values[name] = Value(slot, form=form)
+        for node in body.nodes:
+            self.add_node(node)
+        compiled = routine(self.steps, self.template, arguments, results())
         self.steps, self.as_tensor, self.as_host = outer
-        return branch
-
-    def _body(self, body: onnx.GraphProto) -> None:
-        """The nodes of a branch; its own constants are not trained."""
-        for tensor in body.initializer:
-            self.values[tensor.name] = Value(constant=to_numpy(tensor, f"The initializer {tensor.name!r}"))
-        for node in body.node:
-            tensor = constant_tensor(node)
-            if tensor is None:
-                self._node(node)
-            else:
-                self.values[node.output[0]] = Value(constant=to_numpy(tensor))
+        return compiled
 
     def _node(self, proto: NodeProto) -> None:
         domain = domain_of(proto)
-        if proto.op_type == "If" and domain == "":
-            self._if(proto)
-            return
         constants = {
             i: constant
             for i, name in enumerate(proto.input)
@@ -191,12 +214,16 @@ class Compiler:
             name=node_name(proto),
             domain=domain,
             operator=proto.op_type,
-            opset=self.graph.opsets.get(domain, 1),
+            opset=self.graph.opset(proto),
             inputs=tuple(proto.input),
             outputs=tuple(proto.output),
             attributes={a.name: _attribute(a) for a in proto.attribute},
             constants=constants,
-            ranks={i: self.ranks[name] for i, name in enumerate(proto.input) if name in self.ranks},
+            ranks={
+                i: len(self.graph.shapes[name])
+                for i, name in enumerate(proto.input)
+                if name in self.graph.shapes
+            },
             types=self._types(proto.input, constants),
             statistics=frozenset(i for i, name in enumerate(proto.input) if name in self.roles.statistics),
         )
@@ -210,7 +237,8 @@ class Compiler:
                 self._host_step(node, *built, fold=known)
                 return
         row = find(domain, node.operator, node.opset)
-        assert row is not None  # noqa: S101  # refuse_unsupported has seen to it
+        if row is None:
+            raise NotSupportedError("", way_round(node))
         self._tensor_step(node, row, fold=known and bool(present))
 
     def _types(self, names: Sequence[str], constants: dict[int, np.ndarray]) -> dict[int, int]:
@@ -218,12 +246,12 @@ class Compiler:
         return known | {i: self.types[name] for i, name in enumerate(names) if name in self.types}
 
     def _host_step(self, node: Node, kernel: Kernel, form: Host, fold: bool) -> None:
-        slots = [self._host_slot(name) for name in node.inputs]
+        slots = [self.host_slot(name) for name in node.inputs]
         if fold:
             result = kernel(*[self.template[slot] for slot in slots])
             self.values[node.outputs[0]] = Value(constant=to_array(result))
             return
-        slot = self._new_slot()
+        slot = self.new_slot()
         self.values[node.outputs[0]] = Value(slot, form=form)
         self._step(kernel, slots, slot, node)
 
@@ -233,15 +261,15 @@ class Compiler:
             self._fold(node, row, kernel)
             return
         carried = carried_results(node, [self.values[name].carries for name in node.inputs])
-        slot_of = self._tensor_slot if carried is None else self._carried_slot
+        slot_of = self.tensor_slot if carried is None else self._carried_slot
         slots = [TRAINING] * row.training + [DEVICE] * row.device
         some_tensor = any(self.values[name].host_form is None for name in node.inputs if name)
         for position, name in enumerate(node.inputs):
             form = self.values[name].host_form
             number = form is not None and not form.is_list and row.scalars and some_tensor
             as_numbers = position in row.host or number
-            slots.append(self._host_slot(name) if as_numbers else slot_of(name))
-        results = [self._new_slot() for _ in node.outputs]
+            slots.append(self.host_slot(name) if as_numbers else slot_of(name))
+        results = [self.new_slot() for _ in node.outputs]
         form = None
         if row.result == "number":
             form = NUMBER

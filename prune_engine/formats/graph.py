@@ -1,27 +1,54 @@
-"""An ONNX graph as the importer walks it: nodes in order of computation, constants, who uses what."""
+"""An ONNX graph as the importer walks it: nodes in order of computation, bodies, constants, who uses what."""
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from prune_engine.errors import ModelError
+from prune_engine.formats.sparse import dense_tensor
 
 ONNX_DOMAINS = ("", "ai.onnx")
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Body:
+    """The graph inside an If, Loop or Scan.
+
+    Args:
+        results: the outputs as the file declares them.
+        captured: the values of outer graphs that it reads.
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[NodeProto, ...]
+    outputs: tuple[str, ...]
+    results: tuple[ValueInfoProto, ...]
+    captured: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph whose values are all defined and that has no cycle.
+    """A graph whose values are all defined and that has no cycle. Calls of local functions are unfolded.
 
-    `constants` holds the initializers and the tensors of Constant nodes, by value name. `inputs` are the
-    graph inputs that are not initializers (files of IR 3 list both).
+    Every value has a name that is unique in bodies and functions too (`formats.scopes`).
+
+    Args:
+        nodes: of the outermost graph, without Constant nodes.
+        constants: initializers and the tensors of Constant nodes, those of bodies included.
+        inputs: the graph inputs that are not initializers (files of IR 3 list both).
+        bodies: by the first result of the node, and the attribute's name.
+        shapes: what the file declares, None where a size is not a number.
+        types: the ONNX element types that the file declares.
+        sparse: the constants that the file stores as sparse tensors.
+        in_functions: the constants that lie inside local functions.
+        function_opsets: the opsets of nodes that come from a local function, by their first result.
     """
 
     nodes: tuple[NodeProto, ...]
@@ -29,12 +56,43 @@ class Graph:
     inputs: tuple[ValueInfoProto, ...]
     outputs: tuple[ValueInfoProto, ...]
     opsets: Mapping[str, int]
+    bodies: Mapping[str, Mapping[str, Body]] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    types: Mapping[str, int] = field(default_factory=dict)
+    sparse: frozenset[str] = frozenset()
+    in_functions: frozenset[str] = frozenset()
+    function_opsets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def bodies_of(self, node: NodeProto) -> Mapping[str, Body]:
+        """The bodies of an If, Loop or Scan by attribute name; empty for other nodes."""
+        return self.bodies.get(result_name(node), {})
+
+    def captured(self, node: NodeProto) -> frozenset[str]:
+        """The values that a node's bodies read from outside."""
+        return frozenset().union(*(body.captured for body in self.bodies_of(node).values()))
+
+    def opset(self, node: NodeProto) -> int:
+        """The version at which a node's operator is meant."""
+        domain = domain_of(node)
+        own = self.function_opsets.get(result_name(node), self.opsets)
+        return own.get(domain, self.opsets.get(domain, 1))
+
+    @cached_property
+    def every_node(self) -> tuple[NodeProto, ...]:
+        """The nodes and those of all bodies."""
+        return tuple(self._with_bodies(self.nodes))
+
+    def _with_bodies(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+        for node in nodes:
+            yield node
+            for body in self.bodies_of(node).values():
+                yield from self._with_bodies(body.nodes)
 
     @cached_property
     def consumers(self) -> Mapping[str, list[tuple[NodeProto, int]]]:
         """Value name -> the nodes that read it, with the position of the input."""
         users: dict[str, list[tuple[NodeProto, int]]] = defaultdict(list)
-        for node in self.nodes:
+        for node in self.every_node:
             for position, name in enumerate(node.input):
                 if name:
                     users[name].append((node, position))
@@ -43,7 +101,7 @@ class Graph:
     @cached_property
     def producers(self) -> Mapping[str, NodeProto]:
         """Value name -> the node that computes it."""
-        return {name: node for node in self.nodes for name in node.output if name}
+        return {name: node for node in self.every_node for name in node.output if name}
 
 
 def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
@@ -58,7 +116,12 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 
 def node_name(node: NodeProto) -> str:
     """What to call a node in messages: its name, or what it computes where it has none."""
-    return node.name or f"{node.op_type} that computes {next(iter(node.output), '?')!r}"
+    return node.name or f"{node.op_type} that computes {result_name(node)!r}"
+
+
+def result_name(node: NodeProto) -> str:
+    """The first result of a node that has a name; "" for a node without any."""
+    return next((name for name in node.output if name), "")
 
 
 def domain_of(node: NodeProto) -> str:
@@ -87,23 +150,6 @@ def opset_versions(proto: onnx.ModelProto) -> dict[str, int]:
     return versions
 
 
-def read_graph(proto: onnx.ModelProto) -> Graph:
-    """The graph of a model, sorted.
-
-    Raises:
-        ModelError: a value is used but never defined, defined twice, or depends on itself.
-    """
-    graph = proto.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    inputs = tuple(value for value in graph.input if value.name not in constants)
-    nodes = _sorted(graph, {value.name for value in inputs} | set(constants))
-    for node in nodes:
-        tensor = constant_tensor(node)
-        if tensor is not None:
-            constants[node.output[0]] = tensor
-    return Graph(nodes, constants, inputs, tuple(graph.output), opset_versions(proto))
-
-
 def constant_tensor(node: NodeProto) -> TensorProto | None:
     """The tensor that a Constant node holds, or None for other nodes and other kinds of constants."""
     if node.op_type != "Constant" or node.domain not in ONNX_DOMAINS or len(node.attribute) != 1:
@@ -112,6 +158,8 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
     if attribute.name == "value":
         tensor: TensorProto = attribute.t
         return tensor
+    if attribute.name == "sparse_value":
+        return dense_tensor(attribute.sparse_tensor, f"The sparse constant {node.output[0]!r}")
     if attribute.name in ("value_float", "value_int"):
         value = attribute.f if attribute.name == "value_float" else attribute.i
         kind = TensorProto.FLOAT if attribute.name == "value_float" else TensorProto.INT64
@@ -121,61 +169,3 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
         kind = TensorProto.FLOAT if attribute.name == "value_floats" else TensorProto.INT64
         return helper.make_tensor(node.output[0], kind, [len(values)], list(values))
     return None
-
-
-def captured_values(node: NodeProto) -> set[str]:
-    """Values of the outer graph that a node's subgraphs read; empty for a node without any."""
-    names: set[str] = set()
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-            own = {v.name for v in body.input} | {t.name for t in body.initializer}
-            own |= {name for inner in body.node for name in inner.output}
-            for inner in body.node:
-                names |= ({name for name in inner.input if name} | captured_values(inner)) - own
-            names |= {value.name for value in body.output} - own
-    return names
-
-
-def _sorted(graph: onnx.GraphProto, known: set[str]) -> tuple[NodeProto, ...]:
-    """Kahn's algorithm; among nodes that are ready the file's own order is kept."""
-    producer: dict[str, int] = {}
-    for index, node in enumerate(graph.node):
-        for name in node.output:
-            if name and (name in producer or name in known):
-                raise ModelError(f"The graph defines the value {name!r} twice. The file is damaged.")
-            if name:
-                producer[name] = index
-    waiting: list[int] = []
-    users: dict[int, list[int]] = defaultdict(list)
-    for index, node in enumerate(graph.node):
-        needs = {name for name in node.input if name} | captured_values(node)
-        for name in needs - known:
-            if name not in producer:
-                raise ModelError(
-                    f"{node_name(node)} reads {name!r}, which is no input, no initializer and no "
-                    "node's output. "
-                    "The file is incomplete: its weights may be missing. Export it again."
-                )
-        before = {producer[name] for name in needs - known}
-        waiting.append(len(before))
-        for other in before:
-            users[other].append(index)
-    for value in graph.output:
-        if value.name not in producer and value.name not in known:
-            raise ModelError(f"Nothing computes the graph output {value.name!r}. The file is incomplete.")
-    ready = [index for index, count in enumerate(waiting) if count == 0]
-    heapq.heapify(ready)
-    order = []
-    while ready:
-        index = heapq.heappop(ready)
-        order.append(graph.node[index])
-        for user in users[index]:
-            waiting[user] -= 1
-            if waiting[user] == 0:
-                heapq.heappush(ready, user)
-    if len(order) < len(graph.node):
-        stuck = next(node for node, count in zip(graph.node, waiting, strict=True) if count)
-        raise ModelError(
-            f"The graph has a cycle: {node_name(stuck)} needs its own output. The file is damaged."
-        )
-    return tuple(order)

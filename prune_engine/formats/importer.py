@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import onnx
-import onnx.inliner
 
 from prune_engine.errors import ModelError, NoPrunableWeightsError
 from prune_engine.formats.batch import free_batch
 from prune_engine.formats.compiler import Compiler
-from prune_engine.formats.graph import Graph, read_graph
+from prune_engine.formats.graph import Graph
 from prune_engine.formats.module import OnnxModule
-from prune_engine.formats.shapes import declared_shapes, declared_types
-from prune_engine.formats.support import refuse_unsupported
+from prune_engine.formats.reading import read_graph
+from prune_engine.formats.support import check_opset
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weights import Roles, find_roles
 
@@ -33,31 +32,27 @@ def import_onnx(proto: onnx.ModelProto) -> OnnxModule:
 
 
 def _import(proto: onnx.ModelProto) -> OnnxModule:
-    if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
     graph = read_graph(proto)
-    refuse_unsupported(graph)
+    check_opset(graph)
     roles = find_roles(graph)
     if not roles.prunable:
         raise NoPrunableWeightsError(
             "The graph has no float weight that could be pruned: no convolution, matrix product or embedding "
             "takes a float initializer. If this is a quantised model, send the float one it was made from."
         )
-    return _module(proto, graph, roles)
+    return _module(graph, roles)
 
 
 def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
     """A module without parameters: every initializer stays a constant. Raises what `import_onnx` raises."""
     graph = read_graph(proto)
-    refuse_unsupported(graph)
-    return _module(proto, graph, Roles())
+    check_opset(graph)
+    return _module(graph, Roles())
 
 
-def _module(proto: onnx.ModelProto, graph: Graph, roles: Roles) -> OnnxModule:
-    shapes = declared_shapes(proto.graph)
-    ranks = {name: len(shape) for name, shape in shapes.items()}
-    plan = Compiler(graph, roles, ranks, declared_types(proto.graph)).run()
-    plan = free_batch(plan, [shapes.get(value.name, ()) for value in graph.inputs])
+def _module(graph: Graph, roles: Roles) -> OnnxModule:
+    plan = Compiler(graph, roles).run()
+    plan = free_batch(plan, [graph.shapes.get(value.name, ()) for value in graph.inputs])
     return OnnxModule(
         plan,
         tuple(roles.prunable.values()),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step, run_step
+from prune_engine.formats.plan import DEVICE, TRAINING, Plan, run_steps
 from prune_engine.formats.weights import PrunableWeight
 
 
@@ -83,16 +83,7 @@ class OnnxModule(nn.Module):
             slots[slot] = parameters[key]
         for slot, key in self._buffer_slots:
             slots[slot] = buffers[key]
-        step: Step | None = None
-        try:
-            for step in plan.steps:
-                run_step(step, slots)
-                for slot in step.dead:
-                    slots[slot] = None
-        except Exception as error:
-            if step is not None:
-                error.add_note(f"in the node {step.node}")
-            raise
+        run_steps(plan.steps, slots)
         return tuple(slots[slot] for slot in plan.outputs)
 
     def state_values(self) -> dict[str, np.ndarray]:

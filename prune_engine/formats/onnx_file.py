@@ -9,7 +9,9 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, TensorProto
 
 from prune_engine.errors import ModelError, ModelFormatError
-from prune_engine.formats.graph import node_name, read_graph
+from prune_engine.formats import storage
+from prune_engine.formats.graph import node_name
+from prune_engine.formats.reading import read_graph
 from prune_engine.formats.tensors import check_tensor
 
 _LARGEST = 2**31 - 1  # bytes that one protobuf message may have
@@ -25,9 +27,17 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
         ExternalDataError: weights in other files; none of them is ever opened.
         ModelError: cut off, damaged, or refused by onnx's checker.
     """
+    proto = decode(data)
+    check_model(proto)
+    return proto
+
+
+def decode(data: bytes) -> onnx.ModelProto:
+    """The model in `data`, of which only that it has a graph is known. Raises what `parse_onnx` raises."""
     if len(data) > _LARGEST:
         raise ModelError(
-            "The ONNX file is larger than 2 GiB, which one protobuf message cannot be. Send it as float16."
+            "The ONNX file is larger than 2 GiB, which one protobuf message cannot be. Save it with its weights "
+            "in a data file (onnx.save(model, path, save_as_external_data=True)) and send both in a .zip."
         )
     proto = onnx.ModelProto()
     try:
@@ -42,7 +52,6 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
         )
     if not proto.graph.node:
         raise ModelError("The ONNX file has a graph without a single node: there is nothing to prune in it.")
-    check_model(proto)
     return proto
 
 
@@ -76,7 +85,7 @@ def _check(proto: onnx.ModelProto) -> None:
         )
     read_graph(proto)
     try:
-        onnx.checker.check_model(proto)
+        storage.check(proto)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"onnx's checker refuses the file: {reason} Export it again.") from error
@@ -134,7 +143,7 @@ def _unreadable(data: bytes) -> ModelError:
             break
     if first:
         return ModelFormatError(
-            "The model file is neither ONNX nor TorchScript, nor anything else that Prunery knows. "
+            "The model file is neither ONNX nor TorchScript nor torch.export, nor anything else that Prunery knows. "
             "Send an ONNX file or a TorchScript archive."
         )
     return ModelError("The ONNX file is damaged: it cannot be decoded. Send it again.")

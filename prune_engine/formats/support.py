@@ -1,33 +1,123 @@
-"""Refuses what cannot be computed, all of it in one error."""
+"""Refuses what cannot be computed, all of it in one error that says the way round."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from onnx import NodeProto, ValueInfoProto
 
 from prune_engine.errors import UnsupportedOperatorError
-from prune_engine.formats.graph import Graph, all_nodes, constant_tensor, domain_of, node_name
-from prune_engine.formats.operators import find
+from prune_engine.formats.graph import Graph, domain_of
+from prune_engine.formats.operators import Node, NotSupportedError, rows
+from prune_engine.formats.operators.dtypes import compute_dtype
+from prune_engine.formats.operators.table import NEWEST_OPSET, OLDEST_OPSET
+
+STRINGS = "Turn text into numbers before the model: export the part behind the tokenizer or the encoder."
+_ANY = "Export the model without them, with the standard ONNX operators."
+_NAMES_SHOWN = 12
+_DOMAINS = {
+    "com.microsoft": "Send the file as it was before onnxruntime optimised it.",
+    "aten": "Export with torch.onnx.export(..., dynamo=True), which writes no ATen operators.",
+    "ai.onnx.ml": "Send only the neural network: trees, scalers and encoders have no weights to prune.",
+    "ai.onnx.preview.training": "Send the graph for inference, without its training step.",
+}
+_OPERATORS = {
+    **dict.fromkeys(
+        ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"), STRINGS
+    ),
+    **dict.fromkeys(
+        (
+            "RandomNormal",
+            "RandomUniform",
+            "RandomNormalLike",
+            "RandomUniformLike",
+            "Bernoulli",
+            "Multinomial",
+        ),
+        "Take random numbers as an input of the model, so that it computes the same every time.",
+    ),
+}
 
 
-def refuse_unsupported(graph: Graph) -> None:
-    """Raises UnsupportedOperatorError with every operator that the table lacks, not only the first."""
-    missing: Counter[str] = Counter()
-    example: dict[str, str] = {}
-    for node in all_nodes(graph.nodes):
-        domain = domain_of(node)
-        opset = graph.opsets.get(domain, 1)
-        if domain == "" and (node.op_type == "If" or constant_tensor(node) is not None):
-            continue
-        if find(domain, node.op_type, opset) is None:
-            label = f"{node.op_type} (domain {domain or 'ai.onnx'}, opset {opset})"
-            missing[label] += 1
-            example.setdefault(label, node_name(node))
-    if missing:
-        listed = "; ".join(
-            f"{label} at {example[label]}" + (f" and {count - 1} more" if count > 1 else "")
-            for label, count in missing.items()
-        )
+@dataclass(frozen=True)
+class Problem:
+    """Something that cannot be computed: what, at which node or value, and what to do instead."""
+
+    what: str
+    where: str
+    instead: str
+
+
+def check_opset(graph: Graph) -> None:
+    """Refuses versions of ONNX that the table does not know.
+
+    Raises:
+        UnsupportedOperatorError: the opset of ai.onnx is older or newer than those of the table.
+    """
+    opset = graph.opsets[""]
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        target = max(OLDEST_OPSET, 13) if opset < OLDEST_OPSET else NEWEST_OPSET
         raise UnsupportedOperatorError(
-            f"Prunery cannot train these operators: {listed}. "
-            "Export the model without them, in opset 9 to 21 and with the standard ONNX operators."
+            f"The model is of opset {opset}; Prunery knows the opsets {OLDEST_OPSET} to {NEWEST_OPSET}. "
+            f"Convert it: onnx.version_converter.convert_version(model, {target})."
         )
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raises UnsupportedOperatorError with all of `problems`, if there are any."""
+    if not problems:
+        return
+    places: dict[str, dict[str, None]] = {}
+    for problem in problems:
+        places.setdefault(problem.what, {})[problem.where] = None
+    listed = "; ".join(f"{what} at {_some(list(where))}" for what, where in places.items())
+    ways = " ".join(dict.fromkeys(problem.instead or _ANY for problem in problems))
+    raise UnsupportedOperatorError(f"Prunery cannot train what this graph computes: {listed}. {ways}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def operator_label(graph: Graph, node: NodeProto, option: str = "") -> str:
+    """An operator in a message, with the option that is not supported."""
+    label = f"{node.op_type} (domain {domain_of(node) or 'ai.onnx'}, opset {graph.opset(node)})"
+    return f"{label} with {option}" if option else label
+
+
+def way_round(node: Node) -> str:
+    """What to do about an operator that the table lacks."""
+    if node.domain in _DOMAINS:
+        return _DOMAINS[node.domain]
+    if node.domain == "":
+        if node.operator in _OPERATORS:
+            return _OPERATORS[node.operator]
+        known = [row for row in rows() if row.domain == "" and row.name == node.operator]
+        if known:
+            return (
+                f"{node.operator} is known from opset {known[0].since} to {known[-1].until}: "
+                f"onnx.version_converter.convert_version(model, {known[-1].until})."
+            )
+        return _ANY
+    return (
+        "Export without custom operators, or write them as local functions of the model "
+        "(onnx.helper.make_function), which are unfolded."
+    )
+
+
+def input_type(value: ValueInfoProto) -> torch.dtype:
+    """The type in which a graph input is computed.
+
+    Raises:
+        NotSupportedError: it is no tensor, or one of strings.
+    """
+    kind = value.type.WhichOneof("value") or "tensor_type"
+    if kind != "tensor_type":
+        raise NotSupportedError(
+            f"a {kind.removesuffix('_type').replace('_', ' ')} instead of a tensor",
+            "Export the model with tensors as its inputs.",
+        )
+    return compute_dtype(value.type.tensor_type.elem_type)

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, numpy_helper
 
-from prune_engine.formats.graph import constant_tensor, read_graph
+from prune_engine.formats.graph import constant_tensor
+from prune_engine.formats.reading import read_graph
 from prune_engine.formats.tensors import set_values
 
 
