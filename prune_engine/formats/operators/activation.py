@@ -67,13 +67,46 @@ def _shrink(node: Node) -> Kernel:
     return kernel
 
 
-function("PRelu", lambda x, slope: torch.where(x < 0, x * slope, x))
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    return torch.where(x < 0, x * slope, x)
+
+
+function("PRelu", _prelu, since=7)
+
+
+@operator("PRelu", until=6)
+def _prelu_by_channel(node: Node) -> Kernel:
+    """Before opset 7 a list of slopes belongs to the channels."""
+
+    def kernel(x: Tensor, slope: Tensor) -> Tensor:
+        if slope.dim() == 1 and x.dim() > 1:
+            slope = slope.reshape(-1, *[1] * (x.dim() - 2))
+        return _prelu(x, slope)
+
+    return kernel
 
 
 @operator("Gelu", since=20)
 def _gelu(node: Node) -> Kernel:
     approximate = node.attribute("approximate", "none")
     return lambda x: functional.gelu(x, approximate=approximate)
+
+
+@operator("Swish", since=24)
+def _swish(node: Node) -> Kernel:
+    return _swish_function(node.attribute("alpha", 1.0))
+
+
+@operator("SwiGLU", since=28)
+def _swiglu(node: Node) -> Kernel:
+    swish = _swish_function(node.attribute("alpha", 1.0))
+    return lambda gate, value: swish(gate) * value
+
+
+def _swish_function(alpha: float) -> Kernel:
+    if alpha == 1.0:
+        return functional.silu
+    return lambda x: x * torch.sigmoid(alpha * x)
 
 
 @operator("Softmax", "LogSoftmax", "Hardmax", until=12)

@@ -56,13 +56,16 @@ def _constant_of_shape(node: Node) -> Kernel:
 
 @operator("Range", since=11, host=(0, 1, 2), device=True)
 def _range(node: Node) -> Kernel:
+    element_type = node.types.get(0)
+
     def kernel(device: torch.device, start: Any, limit: Any, delta: Any) -> Tensor:
-        check_size([max(math.ceil((limit - start) / delta), 0)])
-        if (limit - start) / delta <= 0:
-            return torch.arange(
-                0, dtype=torch.float32 if isinstance(start, float) else torch.int64, device=device
-            )
-        return torch.arange(start, limit, delta, device=device)
+        start, limit, delta = (v[0] if isinstance(v, list) else v for v in (start, limit, delta))
+        count = max(math.ceil((limit - start) / delta), 0)
+        check_size([count])
+        whole = torch.float32 if isinstance(start, float) else torch.int64
+        dtype = whole if element_type is None else compute_dtype(element_type)
+        steps = torch.arange(count, device=device).to(dtype)
+        return torch.add(steps * delta, start)
 
     return kernel
 

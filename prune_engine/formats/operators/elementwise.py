@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_engine.formats.operators.broadcasting import by_axis
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
 
@@ -44,7 +45,13 @@ _BINARY: dict[str, Kernel] = {
     "Pow": _power,
 }
 for _name, _kernel in _BINARY.items():
-    function(_name, _kernel, scalars=True)
+    function(_name, _kernel, since=7, scalars=True)
+
+
+@operator(*_BINARY, until=6, scalars=True)
+def _old_arithmetic(node: Node) -> Kernel:
+    return by_axis(node, _BINARY[node.operator])
+
 
 _UNARY: dict[str, Kernel] = {
     "Abs": torch.abs,
@@ -55,6 +62,11 @@ _UNARY: dict[str, Kernel] = {
     "Reciprocal": torch.reciprocal,
     "Floor": torch.floor,
     "Ceil": torch.ceil,
+}
+for _name, _unary in _UNARY.items():
+    function(_name, _unary)
+
+_UNARY_SINCE_7: dict[str, Kernel] = {
     "Sin": torch.sin,
     "Cos": torch.cos,
     "Tan": torch.tan,
@@ -62,8 +74,8 @@ _UNARY: dict[str, Kernel] = {
     "Acos": torch.acos,
     "Atan": torch.atan,
 }
-for _name, _unary in _UNARY.items():
-    function(_name, _unary)
+for _name, _unary in _UNARY_SINCE_7.items():
+    function(_name, _unary, since=7)
 
 _UNARY_SINCE_9: dict[str, Kernel] = {
     "Sign": _sign,

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import operator as python
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prune_engine.formats.operators.table import function
+from prune_engine.formats.operators.broadcasting import by_axis
+from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
-function("Equal", torch.eq, scalars=False)
-function("Less", torch.lt)
-function("Greater", torch.gt)
+_COMPARISONS = {
+    "Equal": torch.eq,
+    "Less": torch.lt,
+    "Greater": torch.gt,
+    "And": torch.logical_and,
+    "Or": torch.logical_or,
+    "Xor": torch.logical_xor,
+}
+for _name, _kernel in _COMPARISONS.items():
+    function(_name, _kernel, since=7)
+
+
+@operator(*_COMPARISONS, until=6)
+def _old_comparison(node: Node) -> Kernel:
+    return by_axis(node, _COMPARISONS[node.operator])
+
+
 function("LessOrEqual", torch.le, since=12)
 function("GreaterOrEqual", torch.ge, since=12)
-function("And", torch.logical_and)
-function("Or", torch.logical_or)
-function("Xor", torch.logical_xor)
 function("Not", torch.logical_not)
-function("BitwiseAnd", python.and_, since=18)
-function("BitwiseOr", python.or_, since=18)
-function("BitwiseXor", python.xor, since=18)
-function("BitwiseNot", torch.bitwise_not, since=18)
 
 
 def _where(condition: Tensor, yes: Any, no: Any) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
 function("MatMul", torch.matmul)
+function("Det", torch.linalg.det, since=11)
 
 
 @operator("Gemm")

@@ -1,4 +1,4 @@
-"""The Pad operator: attributes before opset 11, inputs after, axes from 18 on."""
+"""Padding. Pad has attributes before opset 11, inputs after, axes from 18 on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from prune_engine.formats.operators.creation import check_size
 from prune_engine.formats.operators.table import Kernel, Node, operator
 
 
@@ -63,3 +64,23 @@ def _source(size: int, before: int, after: int, mode: str, device: torch.device)
     period = 2 * (size - 1)
     folded = places.remainder(period)
     return torch.where(folded >= size, period - folded, folded)
+
+
+@operator("CenterCropPad", since=18, host=(1,))
+def _center_crop_pad(node: Node) -> Kernel:
+    """Cuts or fills with zeros at both ends; an odd element goes to the end."""
+    some = node.attribute("axes")
+
+    def kernel(x: Tensor, shape: Sequence[int]) -> Tensor:
+        check_size(shape)
+        axes = range(x.dim()) if some is None else [axis % x.dim() for axis in some]
+        for axis, wanted in zip(axes, shape, strict=True):
+            size = x.shape[axis]
+            if wanted < size:
+                x = x.narrow(axis, (size - wanted) // 2, wanted)
+            elif wanted > size:
+                before = (wanted - size) // 2
+                x = _pad(x, [before, wanted - size - before], 0, [axis], "constant")
+        return x
+
+    return kernel

@@ -143,3 +143,23 @@ def _lp_pool(node: Node) -> Kernel:
         return result
 
     return kernel
+
+
+@operator("MaxUnpool", since=9, host=(2,))
+def _max_unpool(node: Node) -> Kernel:
+    """Puts the values back where MaxPool found them; what `output_shape` asks for beyond that is zero."""
+    frame = window(node, node.attribute("kernel_shape"))
+
+    def kernel(x: Tensor, indices: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        rank = len(frame.kernel)
+        sizes = [
+            (n - 1) * frame.strides[i] - frame.pads[i] - frame.pads[i + rank] + frame.kernel[i]
+            for i, n in enumerate(x.shape[2:])
+        ]
+        whole = x.new_zeros(math.prod((*x.shape[:2], *sizes)))
+        whole = whole.scatter(0, indices.reshape(-1), x.reshape(-1)).reshape(*x.shape[:2], *sizes)
+        if shape is None:
+            return whole
+        return pad(whole, (*[0] * rank, *(n - size for n, size in zip(shape[2:], sizes, strict=True))))
+
+    return kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -19,8 +20,22 @@ def _product(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     return x
 
 
-def _extreme(of: Reduce, of_bool: Reduce) -> Reduce:
-    return lambda x, axes, keep: (of_bool if x.dtype == torch.bool else of)(x, axes, keep)
+def _extreme(of: Callable[..., Tensor], largest: bool) -> Reduce:
+    """Of nothing, the largest is the smallest value of the type, and the other way round."""
+
+    def reduce(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+        if x.dtype == torch.bool:
+            return reduce(x.byte(), axes, keep) > 0
+        if all(x.shape[axis] for axis in axes):
+            return of(x, axes, keepdim=keep)
+        if x.is_floating_point():
+            value = -math.inf if largest else math.inf
+        else:
+            value = torch.iinfo(x.dtype).min if largest else torch.iinfo(x.dtype).max
+        empty = x.sum(axes, keepdim=keep, dtype=x.dtype)
+        return torch.full_like(empty, value)
+
+    return reduce
 
 
 def _log_sum_exp(x: Tensor, axes: Axes, keep: bool) -> Tensor:
@@ -51,14 +66,8 @@ def _squares(x: Tensor, axes: Axes, keep: bool) -> Tensor:
 _REDUCTIONS: dict[str, Reduce] = {
     "ReduceSum": lambda x, axes, keep: x.sum(axes, keepdim=keep, dtype=x.dtype),
     "ReduceMean": _mean,
-    "ReduceMax": _extreme(
-        lambda x, axes, keep: x.amax(axes, keepdim=keep),
-        lambda x, axes, keep: x.byte().amax(axes, keepdim=keep).bool(),
-    ),
-    "ReduceMin": _extreme(
-        lambda x, axes, keep: x.amin(axes, keepdim=keep),
-        lambda x, axes, keep: x.byte().amin(axes, keepdim=keep).bool(),
-    ),
+    "ReduceMax": _extreme(torch.amax, True),
+    "ReduceMin": _extreme(torch.amin, False),
     "ReduceProd": _product,
     "ReduceL1": _norm(1),
     "ReduceL2": _norm(2),
@@ -110,32 +119,5 @@ def _arg_extreme(node: Node) -> Kernel:
     def kernel(x: Tensor) -> Tensor:
         place: Tensor = x.shape[axis] - 1 - pick(x.flip(axis), axis, keepdim=keep)
         return place
-
-    return kernel
-
-
-@operator("CumSum", since=11, host=(1,))
-def _cumulative_sum(node: Node) -> Kernel:
-    exclusive, reverse = node.attribute("exclusive", 0), node.attribute("reverse", 0)
-
-    def kernel(x: Tensor, axis: int | Axes) -> Tensor:
-        dim = axis[0] if isinstance(axis, list) else axis
-        x = x.flip(dim) if reverse else x
-        total = torch.cumsum(x, dim, dtype=x.dtype)
-        total = total - x if exclusive else total
-        return total.flip(dim) if reverse else total
-
-    return kernel
-
-
-@operator("TopK", since=10, host=(1,))
-def _top_k(node: Node) -> Kernel:
-    axis, largest = node.attribute("axis", -1), bool(node.attribute("largest", 1))
-
-    def kernel(x: Tensor, count: int | Axes) -> tuple[Tensor, Tensor]:
-        k = count[0] if isinstance(count, list) else count
-        # stable: of equal values the lower index comes first
-        values, indices = torch.sort(x, dim=axis, descending=largest, stable=True)
-        return values.narrow(axis, 0, k), indices.narrow(axis, 0, k)
 
     return kernel

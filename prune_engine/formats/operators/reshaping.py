@@ -146,6 +146,8 @@ def _depth_to_space(node: Node) -> Kernel:
 @operator("SpaceToDepth")
 def _space_to_depth(node: Node) -> Kernel:
     block = node.attribute("blocksize")
+    if node.attribute("mode", "DCR") == "CRD":
+        return lambda x: functional.pixel_unshuffle(x, block)
 
     def kernel(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
