@@ -86,7 +86,7 @@ def _rotary_embedding(node: Node) -> Kernel:
             cos, sin = cos[position_ids], sin[position_ids]
         if x.dim() == 4:
             return rotate(x, cos.unsqueeze(1), sin.unsqueeze(1), size, interleaved)
-        split = x.unflatten(-1, (heads, -1))
+        split = x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
         return rotate(split, cos.unsqueeze(2), sin.unsqueeze(2), size, interleaved).flatten(2)
 
     return kernel

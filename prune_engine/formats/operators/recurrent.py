@@ -107,7 +107,7 @@ class _Layer:
         if cell.clip is not None or cell.input_forget or len(activations) > 1:
             return None
         if name == "RNN":
-            return {("tanh",): torch.rnn_tanh, ("relu",): torch.rnn_relu}.get(next(iter(activations)))
+            return {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}.get(next(iter(activations))[0])
         if activations != {self.kind.activations} or (name == "GRU" and not cell.linear_before_reset):
             return None
         return torch.lstm if name == "LSTM" else torch.gru
@@ -132,7 +132,7 @@ class _Layer:
         flat = self._flat(weight, recurrence, bias)
         backward = self.reverse == (True,)
         y, *last = _call(native, x.flip(0) if backward else x, states, flat, self.directions == 2)
-        y = y.unflatten(-1, (self.directions, -1)).transpose(1, 2)
+        y = y.reshape(*y.shape[:-1], self.directions, recurrence.shape[-1]).transpose(1, 2)
         return y.flip(0) if backward else y, *last
 
     def _flat(self, weight: Tensor, recurrence: Tensor, bias: Tensor | None) -> list[list[Tensor]]:
@@ -164,7 +164,7 @@ class _Layer:
         lengths: Tensor,
         states: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
-        """Each direction runs forward over all time steps; what lies past a row's end is cut off afterwards."""
+        """Each direction runs over all time steps; what lies past a row's end is cut off afterwards."""
         valid, turn = _frame(x, lengths)
         flat = self._flat(weight, recurrence, bias)
         outputs, last = [], []

@@ -156,9 +156,9 @@ class Cell:
         (hidden,) = state
         f, g = self.activations
         size = hidden.shape[-1]
-        x_gates, x_candidate = x.split([2 * size, size], -1)
-        r_gates, r_candidate = recurrence.split([2 * size, size])
-        b_gates, b_candidate = (None, None) if bias is None else bias.split([2 * size, size])
+        x_gates, x_candidate = torch.split(x, [2 * size, size], -1)
+        r_gates, r_candidate = torch.split(recurrence, [2 * size, size])
+        b_gates, b_candidate = (None, None) if bias is None else torch.split(bias, [2 * size, size])
         gates = f(self._bounded(x_gates + functional.linear(hidden, r_gates, b_gates)))
         update, reset = gates.chunk(2, -1)
         if self.linear_before_reset:

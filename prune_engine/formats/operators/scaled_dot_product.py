@@ -1,7 +1,7 @@
 """softmax(scale * q k^T + bias) v: the one computation behind every attention operator.
 
-q is [batch, heads, length, size], k and v are [batch, key heads, keys, size]; where there are fewer key heads,
-each serves a group of consecutive query heads (arXiv:2305.13245).
+q is [batch, heads, length, size], k and v are [batch, key heads, keys, size]; where there are fewer key
+heads, each serves a group of consecutive query heads (arXiv:2305.13245).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def positions_allowed(
 ) -> Tensor | None:
     """Which keys each query may see, [length, keys] or, with an offset per row, [batch, 1, length, keys].
 
-    The query i stands at the position i + offset. `left` and `right` bound how far away a key may be, -1 is no
-    bound. None where every key is allowed.
+    The query i stands at the position i + offset. `left` and `right` bound how far away a key may be, -1 is
+    no bound. None where every key is allowed.
     """
     if causal:
         right = 0 if right < 0 else min(right, 0)
@@ -59,7 +59,7 @@ def attend(
     """The attention's output [batch, heads, length, v's size]; a query that may see no key gets zeros.
 
     Args:
-        mask: bool (True is allowed) or float (added to the scores), broadcast to [batch, heads, length, keys].
+        mask: bool (True is allowed) or float (added), broadcast to [batch, heads, length, keys].
         scale: of q k^T; the inverse root of q's size where it is None.
         causal: query i sees the keys 0 to i; only without a mask.
     """
@@ -102,7 +102,7 @@ def attend_with_scores(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[batch, length, heads * size] -> [batch, heads, length, size]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:

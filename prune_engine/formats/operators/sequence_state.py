@@ -1,4 +1,4 @@
-"""Operators of sequence models that carry a state from step to step: caches, linear attention, causal convolution."""
+"""Operators of sequence models with a state: caches, linear attention, causal convolution."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _linear_attention(node: Node) -> Kernel:
                 held = (k_now.unsqueeze(-2) @ state).squeeze(-2)
                 written = rate[:, :, time] * (written - held)
             state = state + k_now.unsqueeze(-1) * written.unsqueeze(-2)
-            q_now = q[:, :, time].unflatten(1, (key_heads, -1))  # each key head serves a group of query heads
+            # each key head serves a group of consecutive query heads
+            q_now = q[:, :, time].reshape(q.shape[0], key_heads, q.shape[1] // key_heads, q.shape[-1])
             read.append((q_now @ state).flatten(1, 2))
         y = torch.stack(read, 2) if read else q.new_zeros((*q.shape[:3], v.shape[-1]))
         y = merge_heads(y * scale)
