@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any, get_args
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from prune_engine import typography
 from prune_engine.events import Stage
 from prune_engine.figures import PICTURES
 from prune_engine.figures.canvas import themed
 from prune_engine.headline import METRIC_NAMES, comparison, sentences
-from prune_engine.report import Report, TensorInfo
+from prune_engine.html import environment, moment
+from prune_engine.report import Report
 from prune_engine.spec import Preprocess
 
 _METHODS = {"gumbel": "learned Gumbel gates", "magnitude": "gradual magnitude pruning"}
@@ -30,68 +27,22 @@ def render_html(report: Report) -> str:
     """
     figures = [(picture, Markup(themed(picture.draw(report)))) for picture in PICTURES]  # noqa: S704 - own SVG
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             report=report,
             method=_METHODS[report.spec.method],
             metric_name=METRIC_NAMES[report.quality.metric.name],
-            created=_created(report.created_at),
+            created=moment(report.created_at),
             sentences=sentences(report),
             comparison=comparison(report),
             figures=figures,
             settings=_flat(report.settings),
             spec=_flat(report.spec.model_dump(exclude_defaults=True)),
             stages=_in_order(report.durations),
+            formula=_formula,
         )
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_shown,
-    )
-    environment.filters.update(
-        breakable=_breakable,
-        count=typography.count,
-        density=typography.density,
-        duration=typography.duration,
-        significant=typography.significant,
-        tensor=_tensor,
-        shape=lambda shape: _shape(shape, "×"),
-        formula=_formula,
-    )
-    environment.globals["measured"] = typography.measured
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    """Whatever reaches the page: strings cleaned (they are escaped afterwards), Markup is our own."""
-    return typography.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _breakable(name: str) -> Markup:
-    """A name in at most 160 characters that may be broken after a dot, slash or underscore."""
-    shown = str(escape(typography.shorten(name, 160) or "(no name)"))
-    for mark in "._/":
-        shown = shown.replace(mark, f"{mark}<wbr>")
-    return Markup(shown)  # noqa: S704 - escaped above
-
-
-def _created(stamp: str) -> str:
-    """`20 November 2026, 14:34 UTC`; the text as it is where it is no date."""
-    try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
 def _in_order(durations: dict[str, float]) -> list[tuple[str, float]]:
@@ -122,14 +73,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _shape(shape: tuple[int | str | None, ...], times: str = " × ") -> str:
-    return times.join("?" if part is None else str(part) for part in shape) or "scalar"
-
-
-def _tensor(tensor: TensorInfo) -> str:
-    return f"{tensor.name}: {tensor.dtype} {_shape(tensor.shape)}"
 
 
 def _formula(preprocess: Preprocess) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from prune_engine.data.choosing import Attempt, choose, first_that_runs, input_dtype, starting_attempts
 from prune_engine.data.matching import match_inputs
@@ -22,6 +24,69 @@ from prune_engine.report import DataInfo, PreprocessInfo, TensorInfo
 from prune_engine.spec import PruneSpec
 
 Labels = tuple[Array | None, Array | None]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Data and model as they go together, before any preprocessing is chosen.
+
+    Args:
+        train, holdout: the rows, under the names of the model's inputs.
+        how: where the held-out rows are from.
+        trial: the dense model with a sample of the training rows.
+        attempts: the preprocessings to choose from.
+        running: the first of them that the dense model takes.
+        shown: the outputs of the dense model for a few rows of it.
+        plan: the task.
+        labels: of both splits, as training wants them.
+        unused: warnings about arrays without a use.
+    """
+
+    train: Split
+    holdout: Split
+    how: str
+    trial: Trial
+    attempts: list[Attempt]
+    running: Attempt
+    shown: list[Output]
+    plan: Plan
+    labels: Labels
+    unused: tuple[str, ...]
+
+    def rows(self, count: int) -> tuple[Tensor, ...]:
+        """The first `count` training rows (fewer where there are fewer), one tensor per model input."""
+        with torch.no_grad():
+            return tuple(
+                transform(tensor[:count])
+                for transform, tensor in zip(self.running.transforms, self.trial.train, strict=True)
+            )
+
+
+def match(
+    raw: RawData,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    run_dense: DenseRun,
+    spec: PruneSpec,
+) -> Match:
+    """The first part of `prepare`, in seconds: everything that can be wrong with data beside their scaling.
+
+    Arguments and errors are those of `prepare`, without PreprocessError.
+    """
+    numbers = {name for name, array in raw.train.inputs.items() if array.dtype.kind != "U"}
+    if raw.kind == "text" and not numbers.issuperset(info.name for info in inputs):
+        from prune_engine.data.text import tokenise
+
+        raw = tokenise(raw, inputs)
+    raw, unused = match_inputs(raw, inputs)
+    train, holdout, how = _hold_out(raw, spec)
+    trial = _trial(train, inputs, run_dense, spec.seed)
+    attempts = starting_attempts(trial, None if spec.preprocess == "auto" else spec.preprocess)
+    running, probe = first_that_runs(trial, attempts)
+    shown = [Output(info.name, values) for info, values in zip(outputs, probe, strict=True)]
+    plan = plan_task(train.labels, shown, spec)
+    labels = _labels(train, holdout, plan, shown[plan.output_index])
+    return Match(train, holdout, how, trial, attempts, running, shown, plan, labels, unused)
 
 
 def prepare(
@@ -44,20 +109,9 @@ def prepare(
         ShapeMismatchError, NotFiniteError, LabelRangeError, TooFewSamplesError, PreprocessError, SpecError,
         DataError: each says what was wrong, where, and what to do.
     """
-    numbers = {name for name, array in raw.train.inputs.items() if array.dtype.kind != "U"}
-    if raw.kind == "text" and not numbers.issuperset(info.name for info in inputs):
-        from prune_engine.data.text import tokenise
-
-        raw = tokenise(raw, inputs)
-    raw, unused = match_inputs(raw, inputs)
-    train, holdout, how = _hold_out(raw, spec)
-    trial = _trial(train, inputs, run_dense, spec.seed)
-    attempts = starting_attempts(trial, None if spec.preprocess == "auto" else spec.preprocess)
-    running, probe = first_that_runs(trial, attempts)
-    named = [Output(info.name, values) for info, values in zip(outputs, probe, strict=True)]
-    plan = plan_task(train.labels, named, spec)
-    labels = _labels(train, holdout, plan, named[plan.output_index])
-    best, preprocess, notes = _choose(trial, attempts, running, plan, spec)
+    begun = match(raw, inputs, outputs, run_dense, spec)
+    train, holdout, trial, plan, labels = begun.train, begun.holdout, begun.trial, begun.plan, begun.labels
+    best, preprocess, notes = _choose(trial, begun.attempts, begun.running, plan, spec)
     shown = trial.outputs(best.transforms, trial.rows_affordable(1))[plan.output_index]
     labels, target_scale, scale_note = _rescaled(labels, shown, trial, plan, spec)
     names = [info.name for info in inputs]
@@ -77,7 +131,7 @@ def prepare(
         task=plan.task,
         train_rows=len(train),
         holdout_rows=len(holdout),
-        holdout_source=how,
+        holdout_source=begun.how,
         classes=plan.classes,
         preprocess=preprocess,
     )
@@ -94,7 +148,7 @@ def prepare(
         loss_scale=_loss_scale(plan, labels[0]),
         target_scale=target_scale,
         fixed_batch=trial.fixed,
-        warnings=(*raw.warnings, *unused, *notes, *scale_note),
+        warnings=(*raw.warnings, *begun.unused, *notes, *scale_note),
     )
 
 

@@ -1,0 +1,169 @@
+"""How much memory and time a job will take, from what can be measured in a second. Rough, and says so."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from prune_engine.gates import FlatParameters
+from prune_engine.inspection import MemoryEstimate, TimeEstimate
+from prune_engine.measure.step import StepCost
+from prune_engine.methods import METHODS
+from prune_engine.spec import PruneSpec
+from prune_engine.training.length import LARGEST_BATCH
+from prune_engine.training.phases import PruningPhase
+from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
+from prune_engine.training.result import PrunableInfo
+from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
+
+LIBRARIES = 480_000_000
+"""Bytes of Python with torch, onnx and onnxruntime, before anything is loaded."""
+
+FLOAT = 4
+WEIGHT_COPIES = 13
+"""Floats for each trained parameter.
+
+As sent, shown, trained, gradient (twice while it is collected), Adam's two moments, the teacher (twice), the
+dense values, those before fine-tuning, and the kept ones while their phase begins (twice).
+"""
+
+GATE_COPIES = 6
+"""Floats for each gate: logit, gradient, Adam's two moments, the bank of noise, and one at work."""
+
+GRAPH_COPIES = 6
+"""Times the file: the graph, the two that are written back, and the sessions that measure them."""
+
+ASSUMED_ROWS = 16 * LARGEST_BATCH
+"""Rows from which on the length of a training hardly depends on how many there are."""
+
+_SAMPLE = 1 << 19
+_STEPS = 3
+
+
+def resolved(
+    spec: PruneSpec,
+    prunable: Sequence[PrunableInfo],
+    *,
+    rows: int | None,
+    fixed_batch: int | None,
+    labelled: bool,
+    row_operations: int | None,
+) -> Settings:
+    """The settings that a job on a CPU would be run with; without data for as many rows as are usual.
+
+    Raises:
+        SpecError: the density keeps no weight.
+    """
+    return resolve(
+        spec,
+        prunable=sum(math.prod(weight.shape) for weight in prunable),
+        neurons=sum(outputs(weight) for weight in prunable),
+        rows=ASSUMED_ROWS if rows is None else rows,
+        fixed_batch=fixed_batch,
+        labelled=labelled,
+        row_operations=row_operations,
+    )
+
+
+def estimate_memory(
+    settings: Settings,
+    *,
+    parameters: int,
+    prunable: int,
+    file_bytes: int,
+    data_bytes: int | None,
+    cost: StepCost | None,
+) -> MemoryEstimate:
+    """Main memory at the peak of a job on a CPU."""
+    weights = FLOAT * WEIGHT_COPIES * parameters
+    gates = FLOAT * GATE_COPIES * prunable
+    activations = None if cost is None else cost.activation_bytes * settings.batch_size
+    graph = GRAPH_COPIES * file_bytes
+    return MemoryEstimate(
+        bytes=LIBRARIES + weights + gates + (activations or 0) + graph + 2 * (data_bytes or 0),
+        libraries=LIBRARIES,
+        weights=weights,
+        gates=gates,
+        activations=activations,
+        graph=graph,
+        data=None if data_bytes is None else 2 * data_bytes,
+        batch_size=settings.batch_size,
+        how="counted from the parameters; activations were measured in one small step and taken times the "
+        "batch size"
+        if cost is not None
+        else "counted from the parameters; activations are missing, for no step could be measured",
+    )
+
+
+def estimate_time(
+    spec: PruneSpec,
+    settings: Settings,
+    cost: StepCost,
+    weights: Mapping[str, nn.Parameter],
+    *,
+    has_data: bool,
+) -> TimeEstimate:
+    """Seconds of the training on this machine's CPU: those of a step, times the steps."""
+    if spec.device == "cuda" or (spec.device == "auto" and torch.cuda.is_available()):
+        return unknown_time("the job would run on a GPU; only the CPU was measured")
+    per_step = cost.of(settings.batch_size) + _upkeep_seconds(spec, settings, weights)
+    if not has_data and spec.epochs != "auto":
+        return TimeEstimate(
+            seconds=None,
+            steps=None,
+            seconds_per_step=per_step,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            how="how many steps an epoch has is not known without data",
+        )
+    probed = PROBE_STEPS if settings.learning_rate_why == AUTO_RATE else 0
+    seconds = (settings.total_steps + probed) * per_step
+    if spec.max_minutes is not None:
+        seconds = min(seconds, 60.0 * spec.max_minutes)
+    measured = (
+        f"one forward and backward pass of {cost.rows} rows was measured on {_threads()} of this machine"
+    )
+    rows = "" if has_data else f"; without data, {ASSUMED_ROWS:,} rows or more were assumed"
+    return TimeEstimate(
+        seconds=seconds,
+        steps=settings.total_steps,
+        seconds_per_step=per_step,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        how=f"{measured} and taken times the batch size and the steps ({settings.epochs_why}){rows}; rough",
+    )
+
+
+def unknown_time(reason: str) -> TimeEstimate:
+    """No estimate, and why."""
+    return TimeEstimate(
+        seconds=None, steps=None, seconds_per_step=None, epochs=None, batch_size=None, how=reason
+    )
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _upkeep_seconds(spec: PruneSpec, settings: Settings, weights: Mapping[str, nn.Parameter]) -> float:
+    """Seconds that gates and optimiser take in a step, measured on as many weights as take a moment."""
+    total = sum(weight.numel() for weight in weights.values())
+    count = min(total, _SAMPLE)
+    sample = nn.Parameter(torch.linspace(-1.0, 1.0, count))
+    flat = FlatParameters({"sample": sample}, ["sample"], torch.device("cpu"))
+    method = METHODS[spec.method](flat, replace(settings.gates, kept=max(1, count // 2)))
+    phase = PruningPhase(flat, method, settings.learning_rate, settings.weight_decay)
+    started = 0.0
+    for step in range(_STEPS + 1):
+        if step == 1:  # the first one sets things up
+            started = time.perf_counter()
+        phase.before_forward(0.1)
+        sample.grad = torch.ones_like(sample)
+        phase.after_backward(0.1)
+    return (time.perf_counter() - started) / _STEPS * total / max(count, 1)

@@ -1,0 +1,133 @@
+"""What an inspection reads off the graph itself: operators and their support, weights, other constants."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+import onnx.inliner
+import torch
+
+from prune_engine.errors import ModelError
+from prune_engine.formats import OnnxModule, PrunableWeight
+from prune_engine.formats.graph import Graph, all_nodes, constant_tensor, domain_of, node_name
+from prune_engine.formats.operators import find
+from prune_engine.formats.reading import read_graph
+from prune_engine.formats.tensors import dtype_name, to_numpy
+from prune_engine.formats.weights import Roles, find_roles, is_float
+from prune_engine.inspection import KeptInfo, OperatorSupport, WeightInfo
+
+CONTROL_FLOW = ("If", "Loop", "Scan")
+_SHOWN = 5
+
+
+def inspected_graph(proto: onnx.ModelProto) -> Graph:
+    """The graph as the importer walks it. Raises ModelError where it is damaged."""
+    return read_graph(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+
+
+def operator_support(graph: Graph) -> list[OperatorSupport]:
+    """Every operator of the graph and its subgraphs, the unsupported ones first, then by their number."""
+    counts: Counter[tuple[str, str]] = Counter()
+    unsupported: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for node in all_nodes(graph.nodes):
+        key = (domain_of(node), node.op_type)
+        counts[key] += 1
+        if constant_tensor(node) is None and not _known(key, graph):
+            unsupported[key].append(node_name(node))
+    rows = [
+        OperatorSupport(
+            name=name,
+            domain=domain or "ai.onnx",
+            opset=graph.opsets.get(domain, 1),
+            count=count,
+            supported=(domain, name) not in unsupported,
+            reason=_reason(domain, name, graph) if (domain, name) in unsupported else None,
+            nodes=tuple(unsupported[(domain, name)][:_SHOWN]) if (domain, name) in unsupported else (),
+        )
+        for (domain, name), count in counts.items()
+    ]
+    return sorted(rows, key=lambda row: (row.supported, -row.count, row.name))
+
+
+def _known(key: tuple[str, str], graph: Graph) -> bool:
+    domain, name = key
+    if domain == "" and name in CONTROL_FLOW:
+        return True
+    return find(domain, name, graph.opsets.get(domain, 1)) is not None
+
+
+def _reason(domain: str, name: str, graph: Graph) -> str:
+    opset = graph.opsets.get(domain, 1)
+    others = [version for version in range(1, 40) if find(domain, name, version) is not None]
+    if others:
+        return f"not in version {opset} of {domain or 'ai.onnx'}; export with {others[0]} to {others[-1]}"
+    return "Prunery does not know this operator; export the model without it"
+
+
+def prunable_weights(graph: Graph, module: OnnxModule | None) -> list[WeightInfo]:
+    """The weights that will be pruned, in the graph's order."""
+    weights = module.prunable if module is not None else tuple(_roles(graph).prunable.values())
+    total = sum(math.prod(weight.shape) for weight in weights)
+    return [_weight(weight, graph, module, total) for weight in weights]
+
+
+def _weight(weight: PrunableWeight, graph: Graph, module: OnnxModule | None, total: int) -> WeightInfo:
+    count = math.prod(weight.shape)
+    if module is not None:
+        zeros = count - int(torch.count_nonzero(module.weights[weight.name].detach()))
+    else:
+        zeros = count - int(np.count_nonzero(to_numpy(graph.constants[weight.name])))
+    return WeightInfo(
+        name=weight.name,
+        kind=weight.kind,
+        shape=weight.shape,
+        dtype=dtype_name(graph.constants[weight.name].data_type),
+        count=count,
+        share=count / total,
+        outputs=weight.shape[weight.output_axis] if weight.shape else 1,
+        nodes=weight.nodes,
+        zeros=zeros,
+    )
+
+
+def kept_constants(graph: Graph, prunable: Collection[str]) -> list[KeptInfo]:
+    """The float constants that pruning does not touch, the largest first, and why."""
+    roles = _roles(graph)
+    rows = [
+        KeptInfo(
+            name=name,
+            shape=tuple(tensor.dims),
+            dtype=dtype_name(tensor.data_type),
+            count=math.prod(tensor.dims),
+            reason=_why_kept(name, roles),
+        )
+        for name, tensor in graph.constants.items()
+        if is_float(tensor) and name not in prunable
+    ]
+    return sorted(rows, key=lambda row: -row.count)
+
+
+def _why_kept(name: str, roles: Roles) -> str:
+    if name in roles.trained:
+        return "a bias, scale or shift: it is trained and never pruned"
+    if name in roles.statistics:
+        return "a running statistic of BatchNormalization"
+    return "a constant that is no weight of a layer"
+
+
+def trained_parameters(graph: Graph, module: OnnxModule | None) -> int:
+    """Elements of every constant that would be trained, prunable or not."""
+    if module is not None:
+        return sum(weight.numel() for weight in module.weights.values())
+    return sum(math.prod(graph.constants[name].dims) for name in _roles(graph).trained)
+
+
+def _roles(graph: Graph) -> Roles:
+    try:
+        return find_roles(graph)
+    except (ModelError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError):
+        return Roles()  # what is wrong with the graph is among the problems
