@@ -56,6 +56,8 @@ def standing_rate(
             recent = [*recent[1:], loss] if step else [loss] * SMOOTHING
             if step == 0:
                 limit = max(DAMAGE * objective.constant_answer(index), 1.5 * loss)
+                if limit == 0.0:  # the outputs do not depend on the inputs: there is nothing to damage
+                    return
             yield rates[step], sum(recent) / SMOOTHING / limit
             if time.monotonic() > until:
                 # Stands for damage at the next rate, which was not tried any more.

@@ -47,3 +47,13 @@ def test_the_parameters_are_put_back(wanted: float) -> None:
     _, flat, before = probe(wanted)
     assert torch.equal(flat.values, before)
     assert torch.equal(flat.shown, before)
+
+
+def test_a_network_that_ignores_its_inputs_has_nothing_to_be_damaged() -> None:
+    network, task = digits()
+    with torch.no_grad():
+        for weight in network.weights.values():
+            weight.zero_()
+    flat = FlatParameters(network.weights, [weight.name for weight in network.prunable], CPU)
+    objective = Objective(network, task, 1.0, 1.0, 0)  # type: ignore[arg-type]
+    assert standing_rate(flat, objective, repeat(torch.arange(128)), 1e-3) == 1e-3
