@@ -33,7 +33,7 @@ def computing_order(graph: onnx.GraphProto, known: AbstractSet[str]) -> list[int
     users: dict[int, list[int]] = defaultdict(list)
     for index, node in enumerate(graph.node):
         needs = {name for name in node.input if name} | captured_values(node)
-        for name in sorted(needs - known):
+        for name in needs - known:
             if name not in producer:
                 raise ModelError(
                     f"{node_name(node)} reads {name!r}, which is no input, no initializer and no "

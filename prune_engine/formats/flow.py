@@ -1,0 +1,190 @@
+"""What flows where in a graph: which values are fixed, which carry the input, which come after a weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from prune_engine.formats.aliases import Alias, seen_through, taken_apart, whole
+from prune_engine.formats.graph import Body, Graph, domain_of
+from prune_engine.formats.operators.dtypes import FLOATS
+from prune_engine.formats.scopes import CONTROL_FLOW
+from prune_engine.formats.tensors import to_numpy
+from prune_engine.formats.weight_places import weight_places
+
+_LONGEST_LIST = 4096  # shapes, axes and bounds are shorter
+
+
+class Flow:
+    """One walk over the graph and its bodies; those of a loop are walked until nothing more comes to light.
+
+    Attributes:
+        aliases: values that are made of constants' own values.
+        fixed: values that are computed from constants alone.
+        live: values that depend on the graph's inputs.
+        learned: values behind at least one weight.
+        nodes: every node that can run, bodies included, without the branches that are never taken.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.aliases: dict[str, Alias] = {}
+        self.fixed: set[str] = set(graph.constants)
+        self.live: set[str] = {value.name for value in graph.inputs}
+        self.learned: set[str] = set()
+        self.nodes: list[NodeProto] = []
+
+    def run(self) -> None:
+        """Fills the attributes."""
+        hidden = self.graph.sparse | self.graph.in_functions
+        for name, tensor in self.graph.constants.items():
+            if tensor.data_type in FLOATS and name not in hidden:
+                self.aliases[name] = whole(name, tuple(tensor.dims))
+        self._walk(self.graph.nodes)
+        self.nodes = list(self._reached(self.graph.nodes))
+
+    def weights_of(self, node: NodeProto) -> Iterator[tuple[int, str, Callable[[int], int]]]:
+        """The weight operands of a node that are fixed, while another of its inputs is live."""
+        for position, kind, axis in weight_places(node, self._rank):
+            if position >= len(node.input):
+                continue
+            name = node.input[position]
+            others = [other for i, other in enumerate(node.input) if i != position]
+            if (name in self.fixed or name in self.aliases) and any(other in self.live for other in others):
+                yield position, kind, axis
+
+    def sources(self, name: str) -> set[str]:
+        """The float constants of more than one element that a fixed value is computed from."""
+        found: set[str] = set()
+        seen, waiting = {name}, [name]
+        while waiting:
+            current = waiting.pop()
+            tensor, producer = self.graph.constants.get(current), self.graph.producers.get(current)
+            if tensor is not None:
+                if current in self.aliases and math.prod(tensor.dims) > 1:
+                    found.add(current)
+            elif producer is not None and producer.op_type not in ("Shape", "Size"):
+                more = [other for other in producer.input if other and other not in seen]
+                seen.update(more)
+                waiting += more
+        return found
+
+    def taken(self, node: NodeProto) -> Mapping[str, Body]:
+        """The bodies of a node that can run: of an If with a known condition, one of them."""
+        bodies = self.graph.bodies_of(node)
+        if node.op_type == "If" and (condition := self.numbers(node.input[0])) is not None:
+            branch = "then_branch" if condition.reshape(-1)[:1].any() else "else_branch"
+            return {name: body for name, body in bodies.items() if name == branch}
+        return bodies
+
+    def numbers(self, name: str) -> np.ndarray | None:
+        """The values of a short constant that is no float."""
+        tensor = self.graph.constants.get(name)
+        if tensor is None or tensor.data_type in FLOATS or math.prod(tensor.dims) > _LONGEST_LIST:
+            return None
+        return to_numpy(tensor)
+
+    def _rank(self, name: str) -> int | None:
+        alias = self.aliases.get(name)
+        return len(alias.shape) if alias else None
+
+    def _declared_rank(self, name: str) -> int | None:
+        shape = self.graph.shapes.get(name)
+        return None if shape is None else len(shape)
+
+    def _reached(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+        for node in nodes:
+            yield node
+            for body in self.taken(node).values():
+                yield from self._reached(body.nodes)
+
+    def _walk(self, nodes: Iterable[NodeProto]) -> None:
+        for node in nodes:
+            if node.op_type in CONTROL_FLOW and domain_of(node) == "":
+                self._enter(node)
+                continue
+            self._follow(node)
+            if any(True for _ in self.weights_of(node)):
+                self.learned.update(filter(None, node.output))
+
+    def _follow(self, node: NodeProto) -> None:
+        """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
+        inputs = [name for name in node.input if name]
+        outputs = [name for name in node.output if name]
+        if all(name in self.fixed for name in inputs):
+            self.fixed.update(outputs)
+        elif node.op_type not in ("Shape", "Size"):
+            self._mark(outputs, inputs)
+        if inputs and not any(name in self.live for name in inputs):
+            given = [self.aliases.get(name) for name in node.input]
+            found = seen_through(node, given, self.numbers, self._declared_rank)
+            for name, alias in zip(node.output, found, strict=False):
+                if name and alias is not None:
+                    self.aliases[name] = alias
+
+    def _mark(self, names: Iterable[str], because: Iterable[str]) -> None:
+        """Makes values live or learned where one of those they come from is."""
+        names, because = list(names), list(because)
+        if any(name in self.live for name in because):
+            self.live.update(filter(None, names))
+        if any(name in self.learned for name in because):
+            self.learned.update(filter(None, names))
+
+    def _enter(self, node: NodeProto) -> None:
+        """An If, Loop or Scan: into its bodies and out again."""
+        bodies = self.taken(node)
+        if node.op_type == "If":
+            for body in bodies.values():
+                self._walk(body.nodes)
+                for name, result in zip(node.output, body.outputs, strict=False):
+                    self._mark([name], [result, node.input[0]])
+                    if len(bodies) == 1:
+                        self._same(name, result)
+            return
+        for body in bodies.values():
+            first = 2 if node.op_type == "Loop" else int(self.graph.opset(node) < 9)
+            given = list(node.input[first:])
+            arguments = list(body.inputs[2:] if node.op_type == "Loop" else body.inputs)
+            results = list(body.outputs[1:] if node.op_type == "Loop" else body.outputs)
+            states = len(given) - self._sequences(node, given, arguments)
+            self._repeat(body, given, arguments, results[:states])
+            for name, result in zip(node.output, results, strict=False):
+                self._mark([name], [result, *node.input[:first]])
+
+    def _repeat(
+        self, body: Body, given: Sequence[str], arguments: Sequence[str], returned: Sequence[str]
+    ) -> None:
+        """Walks a loop's body until what its states carry does not change."""
+        for argument, start in zip(arguments, given, strict=False):
+            self._mark([argument], [start])
+        while True:
+            before = len(self.live), len(self.learned)
+            self._walk(body.nodes)
+            for argument, result in zip(arguments, returned, strict=False):
+                self._mark([argument], [result])
+            if (len(self.live), len(self.learned)) == before:
+                return
+
+    def _sequences(self, node: NodeProto, given: Sequence[str], arguments: Sequence[str]) -> int:
+        """The number of a Scan's sequences; a slice of a constant is an alias of it."""
+        if node.op_type != "Scan":
+            return 0
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if not a.HasField("g")}
+        count = int(attributes.get("num_scan_inputs", 0))
+        axes = attributes.get("scan_input_axes") or [0] * count
+        batched = self.graph.opset(node) < 9
+        for name, argument, axis in zip(given[-count:], arguments[-count:], axes, strict=False):
+            alias = self.aliases.get(name)
+            if alias is not None and not batched and -len(alias.shape) <= axis < len(alias.shape):
+                self.aliases[argument] = taken_apart(alias, axis)
+        return count
+
+    def _same(self, name: str, result: str) -> None:
+        """One value under two names."""
+        if name and result in self.fixed:
+            self.fixed.add(name)
+        if name and result in self.aliases:
+            self.aliases[name] = self.aliases[result]
