@@ -17,6 +17,7 @@ from prune_engine.formats.control_flow import add_control_flow
 from prune_engine.formats.graph import Body, Graph, domain_of, node_name
 from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
+from prune_engine.formats.operators.dtypes import INTEGER_RANGES
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, TRAINING, Plan, Step, with_lifetimes
 from prune_engine.formats.scopes import CONTROL_FLOW
@@ -85,6 +86,7 @@ class Compiler:
             tuple(self.tensors),
             self.parameters,
             self.buffers,
+            self.roles.quantised,
         )
 
     def _input_type(self, value: ValueInfoProto) -> torch.dtype:
@@ -108,8 +110,23 @@ class Compiler:
         self.tensors.append((slot, name))
         if name in self.roles.trained:
             self.parameters[name] = values
+            if name in self.roles.quantised:
+                self._quantised(name, slot)
         else:
             self.buffers[name] = torch.from_numpy(values.astype(np.float32))
+
+    def _quantised(self, name: str, slot: int) -> None:
+        """Has the float in `slot` rounded to what the file will hold of it."""
+        kept = self.roles.quantised[name]
+        places = [slot]
+        for part, values in (("scale", kept.scale), ("zero point", kept.zero_point)):
+            self.buffers[f"{name}/{part}"] = torch.from_numpy(values)
+            places.append(self.new_slot())
+            self.tensors.append((places[-1], f"{name}/{part}"))
+        stored = self.new_slot()
+        self.steps.append(Step(kept.steps, tuple(places), stored, (), "QuantizeLinear", name))
+        carries = kept.element_type if kept.element_type in INTEGER_RANGES else None
+        self.values[name] = Value(stored, carries=carries)
 
     def new_slot(self, value: Any = None) -> int:
         """A slot that starts out with `value`."""

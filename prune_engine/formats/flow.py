@@ -11,10 +11,14 @@ from onnx import NodeProto, helper
 from prune_engine.formats.aliases import Alias, seen_through, taken_apart, whole
 from prune_engine.formats.graph import Body, Graph, domain_of
 from prune_engine.formats.operators.dtypes import FLOATS
+from prune_engine.formats.quantised import QUANTISED_TYPES
+from prune_engine.formats.quantised_places import integer_places
+from prune_engine.formats.scales import Scales, is_quantising, moves
 from prune_engine.formats.scopes import CONTROL_FLOW
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weight_places import weight_places
 
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 _LONGEST_LIST = 4096  # shapes, axes and bounds are shorter
 
 
@@ -23,6 +27,8 @@ class Flow:
 
     Attributes:
         aliases: values that are made of constants' own values.
+        integers: the same of integers that a scale may turn into floats.
+        scales: what those integers stand for.
         fixed: values that are computed from constants alone.
         live: values that depend on the graph's inputs.
         learned: values behind at least one weight.
@@ -32,6 +38,8 @@ class Flow:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.aliases: dict[str, Alias] = {}
+        self.integers: dict[str, Alias] = {}
+        self.scales = Scales(graph)
         self.fixed: set[str] = set(graph.constants)
         self.live: set[str] = {value.name for value in graph.inputs}
         self.learned: set[str] = set()
@@ -43,12 +51,15 @@ class Flow:
         for name, tensor in self.graph.constants.items():
             if tensor.data_type in FLOATS and name not in hidden:
                 self.aliases[name] = whole(name, tuple(tensor.dims))
+            elif tensor.data_type in QUANTISED_TYPES and name not in hidden:
+                self.integers[name] = whole(name, tuple(tensor.dims))
         self._walk(self.graph.nodes)
         self.nodes = list(self._reached(self.graph.nodes))
 
     def weights_of(self, node: NodeProto) -> Iterator[tuple[int, str, Callable[[int], int]]]:
         """The weight operands of a node that are fixed, while another of its inputs is live."""
-        for position, kind, axis in weight_places(node, self._rank):
+        places = [(place.position, place.kind, place.output_axis) for place in integer_places(node)]
+        for position, kind, axis in (*weight_places(node, self._rank), *places):
             if position >= len(node.input):
                 continue
             name = node.input[position]
@@ -67,7 +78,9 @@ class Flow:
                 if current in self.aliases and math.prod(tensor.dims) > 1:
                     found.add(current)
             elif producer is not None and producer.op_type not in ("Shape", "Size"):
-                more = [other for other in producer.input if other and other not in seen]
+                whole = not any(is_quantising(producer, name) for name in _QUANTISING)
+                given = producer.input if whole else producer.input[:1]  # scales are not trained
+                more = [other for other in given if other and other not in seen]
                 seen.update(more)
                 waiting += more
         return found
@@ -107,6 +120,7 @@ class Flow:
                 self._enter(node)
                 continue
             self._follow(node)
+            self._quantised(node)
             if any(True for _ in self.weights_of(node)):
                 self.learned.update(filter(None, node.output))
 
@@ -124,6 +138,26 @@ class Flow:
             for name, alias in zip(node.output, found, strict=False):
                 if name and alias is not None:
                     self.aliases[name] = alias
+
+    def _quantised(self, node: NodeProto) -> None:
+        """Aliases of integers, and where they become floats or the weights of integer arithmetic."""
+        given = [self.integers.get(name) for name in node.input]
+        if given and given[0] is not None and node.op_type == "Gather" and node.input[1] not in self.fixed:
+            if len(given[0].shape) == 2 and self.scales.table(node, given[0]):
+                self.aliases[node.input[0]] = given[0]
+        elif any(given) and moves(node):
+            found = seen_through(node, given, self.numbers, self._declared_rank)
+            self.integers |= {n: a for n, a in zip(node.output, found, strict=False) if n and a is not None}
+        for name in _QUANTISING:
+            if is_quantising(node, name) and node.input[0] in self.aliases:
+                self.aliases[node.output[0]] = self.aliases[node.input[0]]  # rounded, trained all the same
+        if is_quantising(node, "DequantizeLinear") and given[0] is not None:
+            if self.scales.dequantised(node, given[0]):
+                self.aliases[node.output[0]] = given[0]
+        for place in integer_places(node):
+            alias = given[place.position] if place.position < len(given) else None
+            if alias is not None and self.scales.operand(node, place, alias):
+                self.aliases[node.input[place.position]] = alias
 
     def _mark(self, names: Iterable[str], because: Iterable[str]) -> None:
         """Makes values live or learned where one of those they come from is."""

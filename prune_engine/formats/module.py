@@ -37,12 +37,17 @@ class OnnxModule(nn.Module):
         self._keys: dict[str, str] = {}
         for name, values in plan.parameters.items():
             key = self._key(name)
-            self.register_parameter(key, nn.Parameter(torch.from_numpy(values.astype(np.float32))))
+            self.register_parameter(key, nn.Parameter(torch.from_numpy(self._floats(name, values))))
         for name, tensor in plan.buffers.items():
             self.register_buffer(self._key(name), tensor)
         trained = [(slot, self._keys[name]) for slot, name in plan.tensors if name in plan.parameters]
         fixed = [(slot, self._keys[name]) for slot, name in plan.tensors if name not in plan.parameters]
         self._parameter_slots, self._buffer_slots = tuple(trained), tuple(fixed)
+
+    def _floats(self, name: str, values: np.ndarray) -> np.ndarray:
+        """What is trained of a constant: for integers the floats that they stand for."""
+        kept = self._plan.quantised.get(name)
+        return values.astype(np.float32) if kept is None else kept.dequantised(values)
 
     def _key(self, name: str) -> str:
         """torch allows no dots in the names of parameters, and some names are taken."""
@@ -98,4 +103,6 @@ class OnnxModule(nn.Module):
         current: np.ndarray = tensor.detach().cpu().numpy()
         if original.dtype == np.float32:
             return current.copy()
-        return np.where(current == original.astype(np.float32), original, current.astype(original.dtype))
+        kept = self._plan.quantised.get(name)
+        stored = current.astype(original.dtype) if kept is None else kept.quantised(current)
+        return np.where(current == self._floats(name, original), original, stored)

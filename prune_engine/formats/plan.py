@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from prune_engine.formats.operators import Kernel
+from prune_engine.formats.quantised import Quantisation
 
 NOTHING, TRAINING, DEVICE = 0, 1, 2  # slots that every plan has
 FIRST_FREE = 3
@@ -67,6 +68,7 @@ class Plan:
         tensors: slot -> ONNX name of the parameter or buffer it holds.
         parameters: ONNX name -> values that are trained.
         buffers: name -> tensors that are not; running statistics are under their ONNX names.
+        quantised: ONNX name -> how a parameter that is trained as float is kept as integers.
     """
 
     steps: tuple[Step, ...]
@@ -76,6 +78,7 @@ class Plan:
     tensors: tuple[tuple[int, str], ...]
     parameters: Mapping[str, np.ndarray]
     buffers: Mapping[str, torch.Tensor]
+    quantised: Mapping[str, Quantisation] = field(default_factory=dict)
 
 
 def with_lifetimes(steps: Sequence[Step], outputs: tuple[int, ...]) -> tuple[Step, ...]:

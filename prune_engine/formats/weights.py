@@ -18,6 +18,7 @@ from prune_engine.formats.aliases import Source
 from prune_engine.formats.flow import Flow
 from prune_engine.formats.graph import Graph, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
+from prune_engine.formats.quantised import Quantisation
 from prune_engine.formats.weight_places import vector_places
 
 
@@ -41,11 +42,15 @@ class PrunableWeight:
 
 @dataclass
 class Roles:
-    """The roles of a graph's float constants; what is in none of these is a plain constant."""
+    """The roles of a graph's constants; what is in none of these is a plain constant.
+
+    `quantised` holds the trained ones that the file keeps as integers.
+    """
 
     prunable: dict[str, PrunableWeight] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     statistics: set[str] = field(default_factory=set)
+    quantised: dict[str, Quantisation] = field(default_factory=dict)
 
 
 def find_roles(graph: Graph) -> Roles:
@@ -74,8 +79,17 @@ class _Finder:
         # equal initializers), cannot follow both: it stays a constant.
         self.roles.trained -= set(statistics) - set(self.roles.prunable)
         single = {name for name, uses in statistics.items() if uses == 1 and self._uses(name) == 1}
-        self.roles.statistics = single - self.roles.trained
+        self.roles.statistics = single - self.roles.trained - set(self.flow.scales.known)
+        self._without_refused()
         return self.roles
+
+    def _without_refused(self) -> None:
+        """Integers that no one scale turns into floats are constants after all."""
+        scales = self.flow.scales
+        for name in scales.refused:
+            self.roles.prunable.pop(name, None)
+        self.roles.trained -= set(scales.refused)
+        self.roles.quantised = {name: q for name, q in scales.known.items() if name in self.roles.trained}
 
     def _names(self, names: Iterable[str]) -> Iterator[str]:
         """The constants behind values that each are made of one."""

@@ -1,0 +1,103 @@
+"""How the integer constants of a graph are scaled, and which of them can be trained as floats therefore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from prune_engine.formats.aliases import Alias, Source
+from prune_engine.formats.graph import Graph, domain_of
+from prune_engine.formats.quantised import Quantisation, quantisation, with_unit
+from prune_engine.formats.quantised_places import IntegerPlace
+from prune_engine.formats.tensors import to_numpy
+
+_MOVING = frozenset("Identity Transpose Reshape Flatten Squeeze Unsqueeze Slice Gather Split Concat".split())
+
+
+def moves(node: NodeProto) -> bool:
+    """Whether a node leaves integers what they are."""
+    return node.op_type in _MOVING and domain_of(node) == ""
+
+
+def is_quantising(node: NodeProto, name: str) -> bool:
+    """Whether a node is the operator `name`, ONNX's or onnxruntime's."""
+    return node.op_type == name and domain_of(node) in ("", "com.microsoft")
+
+
+class Scales:
+    """Collects what the nodes say of the integer constants.
+
+    Attributes:
+        known: constant -> its quantisation.
+        refused: constant -> why it cannot be trained.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.known: dict[str, Quantisation] = {}
+        self.refused: dict[str, str] = {}
+
+    def dequantised(self, node: NodeProto, alias: Alias) -> bool:
+        """Whether what a DequantizeLinear makes of an alias can be trained."""
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        return self._all(alias, *node.input[1:3], attributes=attributes)
+
+    def operand(self, node: NodeProto, place: IntegerPlace, alias: Alias) -> bool:
+        """Whether the integer weight of an operator of quantised arithmetic can be trained."""
+        axis = place.output_axis(len(alias.shape))
+        scale, zero_point = (place.parameter(node, p) for p in (place.scale, place.zero_point))
+        return self._all(alias, scale, zero_point, attributes={"axis": axis})
+
+    def table(self, node: NodeProto, alias: Alias) -> bool:
+        """Whether a Gather takes rows of an integer table that can be trained: they are scaled afterwards."""
+        users = self.graph.consumers.get(node.output[0], [])
+        scaled = [user for user, at in users if is_quantising(user, "DequantizeLinear") and at == 0]
+        if not scaled:
+            return False
+        if len(scaled) < len(users) or any(self._size(user.input[1]) != 1 for user in scaled):
+            self._refuse(alias, "its rows are not scaled by one number")
+            return False
+        return all([self._all(alias, *user.input[1:3], attributes={}) for user in scaled])
+
+    def _size(self, name: str) -> int | None:
+        tensor = self.graph.constants.get(name)
+        return None if tensor is None else math.prod(tensor.dims)
+
+    def _refuse(self, alias: Alias, reason: str) -> None:
+        self.refused |= {source.name: reason for source in alias.sources}
+
+    def _all(self, alias: Alias, scale: str, zero_point: str = "", *, attributes: Mapping[str, Any]) -> bool:
+        constants = self.graph.constants
+        if any(name and name not in constants for name in (scale, zero_point)):
+            self._refuse(alias, "its scale or zero point is computed in the graph")
+            return False
+        zeros = to_numpy(constants[zero_point]) if zero_point else None
+        axis, block = int(attributes.get("axis", 1)), int(attributes.get("block_size", 0))
+
+        def find(source: Source) -> Quantisation | str:
+            tensor = constants[source.name]
+            steps = to_numpy(constants[scale]) if scale else np.ones((), np.float32)
+            seen, own = alias.shape, tuple(tensor.dims)
+            found = quantisation(steps, zeros, tensor.data_type, seen, source.axes, own, axis, block)
+            if isinstance(found, Quantisation) and not scale:
+                behind = source.axes[axis] if axis < len(source.axes) else None
+                return with_unit(found, to_numpy(tensor), behind or 0)
+            return found
+
+        return all([self._one(source, find) for source in alias.sources])
+
+    def _one(self, source: Source, find: Callable[[Source], Quantisation | str]) -> bool:
+        """Notes the quantisation of a constant; whether it can be trained as far as is known by now."""
+        name = source.name
+        found, known = find(source), self.known.get(name)
+        if isinstance(found, str):
+            self.refused[name] = found
+        elif known is not None and not known.equals(found):
+            self.refused[name] = "it is used with different scales"
+        else:
+            self.known[name] = found
+        return name not in self.refused
