@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,8 @@ from prune_engine.formats import (
     source_from_proto,
     write_back,
 )
+from prune_engine.formats.storage import Storage
+from prune_engine.formats.write_back import DENSITY, JOB, VERSION
 from prune_engine.measure import (
     measure_latency,
     measure_quality,
@@ -48,11 +51,15 @@ SAMPLE = 32
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What came of a run: the pruned model, the masks (True = kept, by initializer name) and the report."""
+    """What came of a run: the pruned model, the masks (True = kept, by initializer name) and the report.
+
+    `storage` is how the model's files were laid out where it came as a zip of several.
+    """
 
     model: onnx.ModelProto
     masks: dict[str, np.ndarray]
     report: Report
+    storage: Storage | None = None
 
     def save(self, folder: Path | str) -> list[str]:
         """Write the model, the masks, the report and its pictures; return the files' names."""
@@ -84,7 +91,8 @@ def prune(
     """Prune a trained model to exactly `spec.density` and measure what that cost and bought.
 
     Args:
-        model: an ONNX or TorchScript file, or an ONNX model in memory.
+        model: an ONNX file, a zip of one and its data files, a TorchScript or torch.export archive, or an
+        ONNX model in memory.
         data: a data file, the name of a data set (`digits`, ...), or arrays (`x_train`, `y_train`, ...).
         spec: what is asked.
         listener: called with every event of the run, in this thread.
@@ -102,7 +110,7 @@ def prune(
     with watch.stage("preparing", "reading the model and the data"):
         device = choose_device(spec.device)
         raw = _read_data(data, spec, tokenizer, datasets_dir, labels)
-        source = _read_model(model, raw, labels)
+        source = _read_model(model, raw, spec, labels)
         module = import_onnx(source.proto)
         dense = session(source.proto)
         inputs, outputs = input_infos(source.proto), output_infos(source.proto)
@@ -115,7 +123,7 @@ def prune(
     dense_values = module.state_values()
     trained = train(module, prepared, spec, device, watch.listen)
     with watch.stage("exporting", "writing the pruned values back into the graph"):
-        pruned = write_back(source.proto, module.state_values())
+        pruned = write_back(source.proto, module.state_values(), _properties(spec, labels))
         before_finetuning = write_back(source.proto, trained.before_finetuning)
     with watch.stage("verifying", "checking and measuring the result"):
         fixed = prepared.fixed_batch
@@ -150,7 +158,7 @@ def prune(
         environment=describe_environment(device, spec),
         warnings=[*warnings, *trained.warnings, *unknown],
     )
-    return PruneResult(model=pruned, masks=trained.masks, report=report)
+    return PruneResult(model=pruned, masks=trained.masks, report=report, storage=source.storage)
 
 
 def _read_data(
@@ -172,17 +180,30 @@ def _read_data(
     return read_data(path, spec, name=name, source=source, tokenizer=tokenizer)
 
 
-def _read_model(model: Path | str | onnx.ModelProto, raw: RawData, labels: Labels) -> SourceModel:
+def _read_model(
+    model: Path | str | onnx.ModelProto, raw: RawData, spec: PruneSpec, labels: Labels
+) -> SourceModel:
     if isinstance(model, onnx.ModelProto):
         return source_from_proto(model, filename=labels.model_filename or "model.onnx")
     if not Path(model).is_file():
         raise ModelError(f"{model}: there is no such file")
-    return read_model(Path(model), filename=labels.model_filename, candidate_shapes=candidate_shapes(raw))
+    return read_model(
+        Path(model),
+        filename=labels.model_filename,
+        candidate_shapes=candidate_shapes(raw),
+        input_specs=spec.input_specs,
+    )
+
+
+def _properties(spec: PruneSpec, labels: Labels) -> dict[str, str]:
+    """What the pruned file says about itself, in its `metadata_props`."""
+    said = {DENSITY: str(spec.density), VERSION: version("prunery")}
+    return said if labels.job_id is None else {**said, JOB: labels.job_id}
 
 
 def _size(source: SourceModel, pruned: onnx.ModelProto) -> SizeInfo:
-    before, before_gzip = measure_size(source.proto)
-    after, after_gzip = measure_size(pruned)
+    before, before_gzip = measure_size(source.proto, source.storage)
+    after, after_gzip = measure_size(pruned, source.storage)
     return SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip)
 
 

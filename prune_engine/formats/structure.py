@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 from onnx import TensorProto
 
 from prune_engine.formats.graph import node_name
+from prune_engine.formats.scopes import bodies_of
+from prune_engine.formats.write_back import PROPERTIES
 
 _PAYLOAD = ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data", "string_data")
 _SHOWN = 20
@@ -17,20 +19,30 @@ _SHOWN = 20
 def structural_differences(a: onnx.ModelProto, b: onnx.ModelProto) -> list[str]:
     """One sentence per difference in nodes, names, attributes, opset, IR, inputs, outputs or metadata.
 
-    Empty when at most the values of initializers and Constant nodes differ. At most 20 sentences.
+    Empty when at most the values of initializers and Constant nodes differ, those in the bodies of If, Loop
+    and Scan included, and the `metadata_props` that Prunery writes. At most 20 sentences.
     """
     found: list[str] = []
     for field in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
         if getattr(a, field) != getattr(b, field):
             found.append(f"{field}: {getattr(a, field)!r} became {getattr(b, field)!r}")
     found += _compare("opset_import", a.opset_import, b.opset_import)
-    found += _compare("metadata_props", a.metadata_props, b.metadata_props)
+    found += _compare("metadata_props", _foreign(a), _foreign(b))
     found += _compare("functions", a.functions, b.functions)
     found += _compare("training_info", a.training_info, b.training_info)
-    left, right = a.graph, b.graph
+    return (found + _graphs(a.graph, b.graph, "graph"))[:_SHOWN]
+
+
+def _foreign(proto: onnx.ModelProto) -> list[Message]:
+    """The metadata that Prunery does not write."""
+    return [entry for entry in proto.metadata_props if entry.key not in PROPERTIES]
+
+
+def _graphs(left: onnx.GraphProto, right: onnx.GraphProto, where: str) -> list[str]:
+    found: list[str] = []
     for field in ("name", "doc_string"):
         if getattr(left, field) != getattr(right, field):
-            found.append(f"graph {field}: {getattr(left, field)!r} became {getattr(right, field)!r}")
+            found.append(f"{where} {field}: {getattr(left, field)!r} became {getattr(right, field)!r}")
     for field in (
         "input",
         "output",
@@ -39,10 +51,10 @@ def structural_differences(a: onnx.ModelProto, b: onnx.ModelProto) -> list[str]:
         "quantization_annotation",
         "metadata_props",
     ):
-        found += _compare(f"graph {field}", getattr(left, field), getattr(right, field))
-    found += _nodes(left, right)
-    found += _initializers(left, right)
-    return found[:_SHOWN]
+        found += _compare(f"{where} {field}", getattr(left, field), getattr(right, field))
+    prefix = "" if where == "graph" else f"{where}: "
+    found += [prefix + difference for difference in _initializers(left, right)]
+    return found + [prefix + difference for difference in _nodes(left, right)]
 
 
 def _compare(what: str, a: Sequence[Message], b: Sequence[Message]) -> list[str]:
@@ -51,14 +63,36 @@ def _compare(what: str, a: Sequence[Message], b: Sequence[Message]) -> list[str]
     return [f"{what} {i} differs" for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
 
 
-def _nodes(a: onnx.GraphProto, b: onnx.GraphProto) -> Iterable[str]:
+def _nodes(a: onnx.GraphProto, b: onnx.GraphProto) -> list[str]:
     if len(a.node) != len(b.node):
         return [f"{len(a.node)} nodes became {len(b.node)}"]
-    return [
-        f"node {i} ({node_name(x)}) differs"
-        for i, (x, y) in enumerate(zip(a.node, b.node, strict=True))
-        if x != y and not _same_but_for_values(x, y)
-    ]
+    found: list[str] = []
+    for index, (x, y) in enumerate(zip(a.node, b.node, strict=True)):
+        if any(bodies_of(x)):
+            found += _with_bodies(index, x, y)
+        elif x != y and not _same_but_for_values(x, y):
+            found.append(f"node {index} ({node_name(x)}) differs")
+    return found
+
+
+def _with_bodies(index: int, a: onnx.NodeProto, b: onnx.NodeProto) -> list[str]:
+    """The differences of two nodes that hold graphs: of the nodes themselves, then of what is inside."""
+    bare = []
+    for node in (a, b):
+        copy = onnx.NodeProto(op_type=node.op_type, domain=node.domain, overload=node.overload)
+        copy.name, copy.doc_string = node.name, node.doc_string
+        copy.input.extend(node.input)
+        copy.output.extend(node.output)
+        copy.metadata_props.extend(node.metadata_props)
+        copy.attribute.extend(attribute for attribute in node.attribute if not attribute.HasField("g"))
+        bare.append(copy)
+    inside = {attribute.name: attribute.g for attribute in bodies_of(b)}
+    if bare[0] != bare[1] or [attribute.name for attribute in bodies_of(a)] != list(inside):
+        return [f"node {index} ({node_name(a)}) differs"]
+    found: list[str] = []
+    for attribute in bodies_of(a):
+        found += _graphs(attribute.g, inside[attribute.name], f"{node_name(a)} {attribute.name}")
+    return found
 
 
 def _same_but_for_values(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
@@ -73,6 +107,7 @@ def _same_but_for_values(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
             for field in _PAYLOAD:
                 attribute.t.ClearField(field) if attribute.HasField("t") else None
             attribute.floats[:] = [0.0] * len(attribute.floats)
+            attribute.ClearField("f")
         blank.append(copy)
     return bool(blank[0] == blank[1])
 

@@ -6,33 +6,45 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from onnx import NodeProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from prune_engine.formats.graph import constant_tensor
-from prune_engine.formats.reading import read_graph
+from prune_engine.formats.scopes import name_scopes, stored_constants
 from prune_engine.formats.tensors import set_values
 
+DENSITY, VERSION, JOB = "prunery.density", "prunery.version", "prunery.job"
+PROPERTIES = (DENSITY, VERSION, JOB)
+"""The only `metadata_props` that Prunery writes."""
 
-def write_back(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+
+def write_back(
+    proto: onnx.ModelProto, values: Mapping[str, np.ndarray], properties: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
     """A copy of `proto` in which the named constants have the given values.
 
     Each value has the shape and dtype of its constant (`OnnxModule.state_values` gives them so). Values that
-    are equal leave their bytes as they are; nodes, names, opset, types and metadata are never touched.
+    are equal leave their bytes as they are; nodes, names, opset and types are never touched.
+
+    Args:
+        values: by the constants' names in `OnnxModule`, which are unique in bodies of If, Loop and Scan too.
+        properties: `metadata_props` to set, of those in `PROPERTIES`.
 
     Raises:
-        ValueError: a name that the graph does not have, another shape or another dtype.
+        ValueError: a name that the graph does not have, another shape or another dtype; another property.
     """
     written = onnx.ModelProto()
     written.CopyFrom(proto)
-    tensors = {tensor.name: tensor for tensor in written.graph.initializer}
-    nodes = {node.output[0]: node for node in written.graph.node if constant_tensor(node) is not None}
+    stored = dict(stored_constants(name_scopes(written.graph)[0]))
     for name, value in values.items():
-        if name in tensors:
-            set_values(tensors[name], value)
-        elif name in nodes:
-            _set_constant(nodes[name], value)
-        else:
+        holder = stored.get(name)
+        if holder is None:
             raise ValueError(f"the graph has no initializer and no Constant named {name!r}")
+        if isinstance(holder, TensorProto):
+            set_values(holder, value)
+        else:
+            _set_constant(holder, value)
+    for key, text in (properties or {}).items():
+        _set_property(written, key, text)
     return written
 
 
@@ -42,8 +54,15 @@ def read_values(proto: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.nd
     Raises:
         KeyError: the graph has no constant of that name.
     """
-    constants = read_graph(proto).constants
-    return {name: numpy_helper.to_array(constants[name]) for name in names}
+    stored = dict(stored_constants(name_scopes(proto.graph)[0]))
+    return {name: numpy_helper.to_array(_tensor(stored[name])) for name in names}
+
+
+def _tensor(holder: TensorProto | NodeProto) -> TensorProto:
+    tensor = holder if isinstance(holder, TensorProto) else constant_tensor(holder)
+    if tensor is None:
+        raise KeyError(f"{holder.name!r} holds no tensor")
+    return tensor
 
 
 def _set_constant(node: NodeProto, value: np.ndarray) -> None:
@@ -53,7 +72,19 @@ def _set_constant(node: NodeProto, value: np.ndarray) -> None:
     elif attribute.name == "value_floats" and value.shape == (len(attribute.floats),):
         del attribute.floats[:]
         attribute.floats.extend(value.tolist())
+    elif attribute.name == "value_float" and value.shape == ():
+        attribute.f = float(value)
     else:
         raise ValueError(
             f"the Constant {node.output[0]!r} does not hold a float tensor of shape {value.shape}"
         )
+
+
+def _set_property(proto: onnx.ModelProto, key: str, text: str) -> None:
+    if key not in PROPERTIES:
+        raise ValueError(f"{key!r} is not a property that Prunery writes; those are {', '.join(PROPERTIES)}")
+    for entry in proto.metadata_props:
+        if entry.key == key:
+            entry.value = text
+            return
+    proto.metadata_props.add(key=key, value=text)
