@@ -44,7 +44,7 @@ class ModelFile(_Part):
     """The model as it was uploaded. `format` comes from magic bytes; the API never parses a model."""
 
     filename: str
-    format: Literal["onnx", "torchscript", "pt2"]
+    format: Literal["onnx", "torchscript", "pt2", "zip"]
     bytes: int
     sha256: str
 

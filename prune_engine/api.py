@@ -1,4 +1,4 @@
-"""`prune()`: the order of the work, readable on one screen."""
+"""`prune()`: the order of the work, readable on one screen; `inspect()`: what it would find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -17,19 +17,21 @@ from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.data.running import filled
 from prune_engine.environment import choose_device, describe_environment
-from prune_engine.errors import ModelError
+from prune_engine.errors import ModelError, PruneError
 from prune_engine.events import Listener, silent
+from prune_engine.examine import examine
 from prune_engine.formats import (
     SourceModel,
-    import_onnx,
     input_infos,
     output_infos,
     read_model,
     source_from_proto,
     write_back,
 )
+from prune_engine.formats.recognise import recognise
 from prune_engine.formats.storage import Storage
 from prune_engine.formats.write_back import DENSITY, JOB, VERSION
+from prune_engine.inspection import Inspection
 from prune_engine.measure import (
     measure_latency,
     measure_quality,
@@ -38,8 +40,9 @@ from prune_engine.measure import (
     run_session,
     session,
 )
+from prune_engine.preflight import importable, model_warnings
 from prune_engine.report import OperationsInfo, QualityInfo, Report, SizeInfo
-from prune_engine.spec import PruneSpec
+from prune_engine.spec import PruneSpec, parse_spec
 from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
 from prune_engine.training import TrainingResult, train
@@ -109,13 +112,15 @@ def prune(
     torch.manual_seed(spec.seed)
     with watch.stage("preparing", "reading the model and the data"):
         device = choose_device(spec.device)
+        source = _read_model(model, None, spec, labels) if knows_its_shapes(model, spec) else None
+        module = importable(source) if source is not None else None  # refused before data are fetched
         raw = _read_data(data, spec, tokenizer, datasets_dir, labels)
-        source = _read_model(model, raw, spec, labels)
-        module = import_onnx(source.proto)
+        source = source or _read_model(model, raw, spec, labels)
+        module = module or importable(source)
         dense = session(source.proto)
         inputs, outputs = input_infos(source.proto), output_infos(source.proto)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
-    warnings = [*source.warnings, *prepared.warnings]
+    warnings = [*model_warnings(source, module), *prepared.warnings]
     for warning in warnings:
         watch.warn(warning)
     with watch.stage("baseline", "measuring the dense model"):
@@ -161,6 +166,53 @@ def prune(
     return PruneResult(model=pruned, masks=trained.masks, report=report, storage=source.storage)
 
 
+def inspect(
+    model: Path | str | onnx.ModelProto,
+    data: Path | str | Mapping[str, np.ndarray] | None = None,
+    spec: PruneSpec | Mapping[str, Any] | None = None,
+    *,
+    tokenizer: Path | None = None,
+    datasets_dir: Path | None = None,
+    labels: Labels | None = None,
+) -> Inspection:
+    """What a job with this model, data and spec would find, in seconds; nothing is trained.
+
+    Args:
+        model: as for `prune`.
+        data: as for `prune`; without them their fit is not checked.
+        spec: as for `prune`, or its fields, of which `density` may be left out.
+        tokenizer: as for `prune`.
+        datasets_dir: as for `prune`.
+        labels: names for the inspection.
+
+    Raises:
+        ModelError: the model cannot be read at all. Everything else that is wrong is among its `problems`.
+        SpecError: the spec is not valid.
+    """
+    labels = labels or Labels()
+    asked = spec if isinstance(spec, PruneSpec) else parse_spec({"density": 1.0, **(spec or {})})
+    has_density = isinstance(spec, PruneSpec) or "density" in (spec or {})
+    problems: list[PruneError] = []
+    raw = None
+    try:
+        if data is not None:
+            raw = _read_data(data, asked, tokenizer, datasets_dir, labels)
+    except PruneError as error:
+        if not knows_its_shapes(model, asked):
+            raise
+        problems.append(error)
+    source = _read_model(model, raw, asked, labels)
+    density = asked.density if has_density else None
+    return examine(source, asked, density=density, raw=raw, problems=problems)
+
+
+def knows_its_shapes(model: Path | str | onnx.ModelProto, spec: PruneSpec) -> bool:
+    """Whether a model can be read without data; TorchScript does not say what it takes."""
+    if isinstance(model, onnx.ModelProto) or spec.input_specs is not None or not Path(model).is_file():
+        return True
+    return recognise(Path(model)) != "torchscript"
+
+
 def _read_data(
     data: Path | str | Mapping[str, np.ndarray],
     spec: PruneSpec,
@@ -181,7 +233,7 @@ def _read_data(
 
 
 def _read_model(
-    model: Path | str | onnx.ModelProto, raw: RawData, spec: PruneSpec, labels: Labels
+    model: Path | str | onnx.ModelProto, raw: RawData | None, spec: PruneSpec, labels: Labels
 ) -> SourceModel:
     if isinstance(model, onnx.ModelProto):
         return source_from_proto(model, filename=labels.model_filename or "model.onnx")
@@ -190,7 +242,7 @@ def _read_model(
     return read_model(
         Path(model),
         filename=labels.model_filename,
-        candidate_shapes=candidate_shapes(raw),
+        candidate_shapes=() if raw is None else candidate_shapes(raw),
         input_specs=spec.input_specs,
     )
 

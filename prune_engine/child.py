@@ -20,7 +20,7 @@ from prune_engine.spec import parse_spec
 
 Say = Callable[[str], None]
 
-MODEL_NAMES = ("model.onnx", "model.pt", "model.pt2")
+MODEL_NAMES = ("model.onnx", "model.pt", "model.pt2", "model.zip")
 DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
 

@@ -16,6 +16,10 @@ Task = Literal["auto", "classification", "regression", "distillation"]
 Loss = Literal["auto", "cross_entropy", "mse", "mae"]
 Layout = Literal["as_is", "nchw", "nhwc", "flat", "flat_nhwc"]
 
+InputDtype = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+InputSpec = tuple[tuple[Annotated[int, Field(ge=1, le=1_000_000)] | str | None, ...], InputDtype]
+"""A shape with the batch axis first, null or a name where a size may vary, and a dtype."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -77,6 +81,11 @@ class PruneSpec(BaseModel):
         "auto",
         description="`auto` tries the usual scalings and layouts on the dense model; "
         'or explicitly: `{"scale": 0.00392156862745098, "mean": [0.5], "std": [0.5], "layout": "nchw"}`.',
+    )
+    input_specs: Annotated[dict[str, InputSpec] | None, BeforeValidator(_from_json)] = Field(
+        None,
+        description="Shape and dtype of every input of a TorchScript model, where the data do not tell: "
+        '`{"x": [[null, 3, 224, 224], "float32"]}`. Names are those of the arguments of `forward`.',
     )
     target_column: str | None = Field(
         None, description="Column of a .csv or .parquet file that holds the target; default: the last one."

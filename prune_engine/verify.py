@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from prune_engine.errors import VerificationError
-from prune_engine.formats import OnnxModule, read_values, structural_differences
+from prune_engine.formats import OnnxModule, read_values, storage, structural_differences
 from prune_engine.gates import kept_count
 from prune_engine.measure import run_session, session
 from prune_engine.report import Check
@@ -73,7 +73,7 @@ def _same_graph(original: onnx.ModelProto, pruned: onnx.ModelProto) -> Check:
 
 def _valid(pruned: onnx.ModelProto) -> Check:
     try:
-        onnx.checker.check_model(pruned)
+        storage.check(pruned)
     except onnx.checker.ValidationError as error:
         return Check(name="onnx checker", passed=False, detail=str(error))
     return Check(name="onnx checker", passed=True, detail=f"onnx {onnx.__version__}")

@@ -19,6 +19,7 @@ _TYPES: Final = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".onnx": "application/octet-stream",
+    ".zip": "application/zip",
 }
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 # What a job leaves was made from what a stranger sent: a browser must not run it as ours.

@@ -14,7 +14,7 @@ from jobs.record import Job
 from jobs.settings import Settings
 
 _PART = 8 * 1024 * 1024
-_SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2"}
+_SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2", "zip": "zip"}
 # What fetching a data set needs besides: the way to the network.
 _NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),

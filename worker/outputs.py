@@ -11,7 +11,8 @@ from jobs.record import Artifact
 from prune_engine.events import DoneEvent
 
 _MOST = 200
-_ALWAYS = {"model.onnx", "report.json"}
+_ALWAYS = {"report.json"}
+_MODELS = {"model.onnx", "model.zip"}
 
 
 class OutputsError(JobsError):
@@ -28,6 +29,8 @@ def check_outputs(done: DoneEvent, folder: Path) -> dict[str, Path]:
     """
     if missing := _ALWAYS - set(done.outputs):
         raise OutputsError(f"the run ended without {', '.join(sorted(missing))}")
+    if not _MODELS & set(done.outputs):
+        raise OutputsError(f"the run ended without {' or '.join(sorted(_MODELS))}")
     if len(done.outputs) > _MOST:
         raise OutputsError(f"the run left {len(done.outputs)} files; {_MOST} are the most")
     return {name: _plain_file(folder / "out", name) for name in done.outputs}

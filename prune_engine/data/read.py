@@ -8,23 +8,10 @@ from pathlib import Path
 from prune_engine.data.limits import ARCHIVE_ERRORS
 from prune_engine.data.raw import RawData, Source, raw_from_arrays
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError
+from prune_engine.magic import foreign
 from prune_engine.spec import PruneSpec
 
 KINDS = ".npz, .zip of image folders, .csv or .parquet"
-_FOREIGN = {
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89HDF": "an HDF5 file",
-    b"\x1f\x8b": "a gzip file",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"%PDF": "a PDF file",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"SQLite": "an SQLite file",
-}
 
 
 def read_data(
@@ -64,12 +51,12 @@ def read_data(
         return raw_from_arrays(
             {"x": read_npy(path)}, name, source, tokenizer=tokenizer, max_length=spec.max_length
         )
-    foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
-    if foreign is None and _looks_like_text(head):
+    known = foreign(head)
+    if known is None and _looks_like_text(head):
         from prune_engine.data.tables import read_csv
 
         return read_csv(path, spec, name=name, source=source, tokenizer=tokenizer)
-    raise DataFormatError(f"the data file is {foreign or 'of no known kind'}; send {KINDS}")
+    raise DataFormatError(f"the data file is {known.what if known else 'of no known kind'}; send {KINDS}")
 
 
 def _read_zip(path: Path, spec: PruneSpec, name: str, source: Source, tokenizer: Path | None) -> RawData:

@@ -36,7 +36,8 @@ def decode(data: bytes) -> onnx.ModelProto:
     """The model in `data`, of which only that it has a graph is known. Raises what `parse_onnx` raises."""
     if len(data) > _LARGEST:
         raise ModelError(
-            "The ONNX file is larger than 2 GiB, which one protobuf message cannot be. Save it with its weights "
+            "The ONNX file is larger than 2 GiB, which one protobuf message cannot be. Save it with its "
+            "weights "
             "in a data file (onnx.save(model, path, save_as_external_data=True)) and send both in a .zip."
         )
     proto = onnx.ModelProto()
@@ -143,7 +144,8 @@ def _unreadable(data: bytes) -> ModelError:
             break
     if first:
         return ModelFormatError(
-            "The model file is neither ONNX nor TorchScript nor torch.export, nor anything else that Prunery knows. "
+            "The model file is neither ONNX nor TorchScript nor torch.export, nor anything else that "
+            "Prunery knows. "
             "Send an ONNX file or a TorchScript archive."
         )
     return ModelError("The ONNX file is damaged: it cannot be decoded. Send it again.")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import onnx
 
+from prune_engine.formats import storage
+from prune_engine.formats.bundle import read_bundle, write_bundle
+from prune_engine.formats.conversion import InputShapes
 from prune_engine.formats.onnx_file import check_model, parse_onnx
+from prune_engine.formats.pt2 import convert_pt2
 from prune_engine.formats.recognise import recognise
-from prune_engine.formats.torchscript import InputShapes, convert_torchscript
+from prune_engine.formats.storage import Storage
+from prune_engine.formats.torchscript import convert_torchscript
 
 
 @dataclass(frozen=True)
@@ -21,60 +26,93 @@ class SourceModel:
 
     Args:
         proto: the whole model, without external data: the user's own graph, or the exported one.
+        format: of what was sent; a zip of an ONNX file and its data files is "onnx".
         route: how it became ONNX: "as sent", or the exporter that was used.
         filename: the user's name of the file.
         sha256: of the file as it was sent.
         bytes: of the file as it was sent.
+        storage: how the files were laid out where the model came as a zip; None for a single file.
     """
 
     proto: onnx.ModelProto
-    format: Literal["onnx", "torchscript"]
+    format: Literal["onnx", "torchscript", "pt2"]
     route: str
     filename: str
     sha256: str
     bytes: int
     warnings: tuple[str, ...] = ()
+    storage: Storage | None = None
 
 
 def read_model(
-    path: Path, *, filename: str | None = None, candidate_shapes: Sequence[InputShapes] = ()
+    path: Path,
+    *,
+    filename: str | None = None,
+    candidate_shapes: Sequence[InputShapes] = (),
+    input_specs: Mapping[str, tuple[Sequence[int | str | None], str]] | None = None,
 ) -> SourceModel:
-    """Reads an ONNX or TorchScript file; which of them it is, its content says.
+    """Reads an ONNX file, a zip of one with its data files, a TorchScript or a torch.export archive; which of
+    them it is, its content says.
 
     Args:
         path: the file. Only this file is read, whatever it refers to.
         filename: the user's name for it, if `path` has another.
         candidate_shapes: for TorchScript, which does not know its input shapes: tried in order until one
         runs.
+        input_specs: for TorchScript: the shape and dtype of each argument, instead of candidates.
 
     Raises:
         ModelEmptyError, ModelFormatError, ModelUnsafeError, ExternalDataError, ConversionError: as they say.
         ModelError: cut off or damaged.
     """
     kind = recognise(path)
-    name = filename or path.name
-    if kind == "onnx":
-        data = path.read_bytes()
-        proto = parse_onnx(data)
-        return _as_sent(proto, name, data)
+    name, size = filename or path.name, path.stat().st_size
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    converted = convert_torchscript(path, candidate_shapes)
+    if kind == "onnx":
+        proto = parse_onnx(path.read_bytes())
+        return SourceModel(proto, "onnx", "as sent", name, digest, size, _warnings(proto))
+    if kind == "bundle":
+        proto, layout, notes = read_bundle(path)
+        return SourceModel(
+            proto, "onnx", "as sent, from a zip", name, digest, size, (*notes, *_warnings(proto)), layout
+        )
+    converted = (
+        convert_pt2(path) if kind == "pt2" else convert_torchscript(path, candidate_shapes, input_specs)
+    )
     return SourceModel(
-        converted.proto, "torchscript", converted.route, name, digest, path.stat().st_size, converted.warnings
+        converted.proto,
+        kind,
+        converted.route,
+        name,
+        digest,
+        size,
+        (*converted.warnings, *_warnings(converted.proto)),
     )
 
 
 def source_from_proto(proto: onnx.ModelProto, *, filename: str = "model.onnx") -> SourceModel:
     """A model that is already in memory, checked as `read_model` checks a file and with the same errors."""
     check_model(proto)
-    data = proto.SerializeToString()
-    return _as_sent(proto, filename, data)
+    digest, size = storage.digest(proto)
+    return SourceModel(proto, "onnx", "as sent", filename, digest, size, _warnings(proto))
 
 
-def _as_sent(proto: onnx.ModelProto, filename: str, data: bytes) -> SourceModel:
-    digest = hashlib.sha256(data).hexdigest()
-    return SourceModel(proto, "onnx", "as sent", filename, digest, len(data), _warnings(proto))
+def save_model(proto: onnx.ModelProto, folder: Path, layout: Storage | None = None) -> str:
+    """Write a model as it came: `model.onnx`, or `model.zip` with the files that `layout` names.
+
+    A model without a layout that has more than 2 GiB becomes a zip too, of `model.onnx` and its data file.
+
+    Returns:
+        The file's name.
+    """
+    if layout is None and storage.needs_files(proto):
+        layout = storage.split(proto)
+    if layout is None:
+        (folder / "model.onnx").write_bytes(storage.to_bytes(proto))
+        return "model.onnx"
+    write_bundle(proto, folder / "model.zip", layout)
+    return "model.zip"
 
 
 def _warnings(proto: onnx.ModelProto) -> tuple[str, ...]:

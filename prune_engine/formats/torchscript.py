@@ -1,43 +1,22 @@
-"""TorchScript -> ONNX, in a process of its own: TorchScript is code, and native code that may crash."""
+"""TorchScript archives -> ONNX. An archive is code: it is looked through before torch loads it."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import onnx
-
 from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
-from prune_engine.formats.onnx_file import parse_onnx
+from prune_engine.formats.conversion import Converted, InputShapes, convert
 
-InputShapes = tuple[tuple[tuple[int, ...], str], ...]
-"""One (shape with batch, numpy dtype name) per model input, in order."""
-
-_SECONDS = 900
 _LARGEST_RATIO = 20  # unpacked over packed size; torch stores its archives uncompressed
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 _HIDDEN_CODE = re.compile(rb"__(?:set|get)state__")
 _FORBIDDEN = re.compile(rb"\b(?:torch|aten)\.(from_file|save|as_strided_?|set_|_load\w*|_save\w*)\s*\(")
 _CUSTOM = re.compile(rb"\bops\.(\w+)\.(\w+)")
 _KNOWN_NAMESPACES = {b"aten", b"prim", b"prims", b"torchvision"}
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "TMPDIR", "LANG", "SYSTEMROOT")
-
-
-@dataclass(frozen=True)
-class Converted:
-    """The exported model, how it was made, and what to tell the user."""
-
-    proto: onnx.ModelProto
-    route: str
-    warnings: tuple[str, ...]
 
 
 def scan_archive(path: Path) -> None:
@@ -57,7 +36,7 @@ def scan_archive(path: Path) -> None:
             for entry in entries:
                 if entry.filename.partition("/")[2].startswith("code/") and entry.filename.endswith(".py"):
                     _scan_code(entry.filename, archive.read(entry))
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ModelError(
             "The TorchScript archive is damaged: a part of it cannot be read. Send it again."
         ) from error
@@ -82,51 +61,30 @@ def _scan_code(name: str, code: bytes) -> None:
             )
 
 
-def convert_torchscript(path: Path, candidate_shapes: Sequence[InputShapes]) -> Converted:
+def convert_torchscript(
+    path: Path,
+    candidate_shapes: Sequence[InputShapes],
+    input_specs: Mapping[str, tuple[Sequence[int | str | None], str]] | None = None,
+) -> Converted:
     """Exports a TorchScript archive with the first of `candidate_shapes` that it runs with.
+
+    Args:
+        input_specs: shape (with the batch; None or a name where it may vary) and dtype of every argument of
+        `forward`, by its name; the candidates are not looked at then.
 
     Raises:
         ModelUnsafeError, ModelError: see `scan_archive`.
-        ConversionError: no shape fits, an operator cannot be exported, or the export computes something else.
+        ConversionError: no shape fits, no exporter can convert it, or the export computes something else.
     """
     scan_archive(path)
-    if not candidate_shapes:
+    if not candidate_shapes and not input_specs:
         raise ConversionError(
             "A TorchScript file does not say which shapes it takes, and there is no data to take them from. "
-            "Send data with the model, or send an ONNX export."
+            'Send input_specs, such as {"x": [[null, 3, 224, 224], "float32"]}, or an ONNX export.'
         )
-    with tempfile.TemporaryDirectory(prefix="prunery-torchscript-") as folder:
-        request: dict[str, object] = {"model": str(path.resolve()), "shapes": candidate_shapes}
-        answer = _run(Path(folder), request)
-        if "error" in answer:
-            raise ConversionError(str(answer["error"]))
-        proto = parse_onnx((Path(folder) / "model.onnx").read_bytes())
-    return Converted(proto, str(answer["route"]), tuple(str(w) for w in answer["warnings"]))
-
-
-def _run(folder: Path, request: dict[str, object]) -> dict[str, list[str] | str]:
-    """Runs the exporter in `folder`; its answer is `answer.json` there."""
-    root = Path(__file__).resolve().parents[2]
-    environment = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [environment.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "prune_engine.formats.torchscript_export"]
-    try:
-        ended = subprocess.run(
-            command, input=json.dumps(request), cwd=folder, env=environment, text=True, timeout=_SECONDS,
-            capture_output=True, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise ConversionError(
-            f"Converting the TorchScript file took more than {_SECONDS} s. Send ONNX."
-        ) from error
-    answer = folder / "answer.json"
-    if answer.exists():
-        content: dict[str, list[str] | str] = json.loads(answer.read_text())
-        return content
-    if ended.returncode < 0:
-        how = f"ended by {signal.Signals(-ended.returncode).name}"
-    else:
-        how = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
-    raise ConversionError(
-        f"Converting the TorchScript file crashed ({how}). Send an ONNX export of the model."
-    )
+    request: dict[str, object] = {
+        "model": str(path.resolve()),
+        "shapes": candidate_shapes,
+        "input_specs": None if input_specs is None else dict(input_specs),
+    }
+    return convert("prune_engine.formats.torchscript_export", request, "TorchScript file")

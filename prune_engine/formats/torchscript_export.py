@@ -1,37 +1,46 @@
-"""The process that loads a TorchScript archive and exports it.
+"""The process that exports a TorchScript archive: `python -m prune_engine.formats.torchscript_export`.
 
-Run as `python -m prune_engine.formats.torchscript_export`. Reads a request `{"model": path, "shapes": [...]}`
-on stdin and writes `model.onnx` and `answer.json` into the
-current folder: `{"route", "warnings"}` or `{"error"}`.
+Request: `{"model": path, "shapes": [...], "input_specs": {...} | null}`. The archive has been looked through
+by `torchscript.scan_archive`. Two routes are tried; what comes out is compared with the original each time.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor
 
 from prune_engine.errors import ConversionError
+from prune_engine.formats.comparison import (
+    TOLERANCE,
+    answer,
+    compare,
+    distance,
+    first_line,
+    flat_tensors,
+    last_line,
+)
+from prune_engine.formats.torchscript_inputs import Example, argument_names, candidates, random_inputs
 from prune_engine.formats.torchscript_symbolics import register_symbolics
 from prune_engine.formats.torchscript_untie import untie
 
 OPSET = 17
 ROUTE = f"torch.onnx.export, TorchScript-based, opset {OPSET}"
-_TOLERANCE = 1e-3  # of the largest output; float32 through two runtimes stays far below it
+OPSET_EXPORT = 20
+ROUTE_EXPORT = f"TS2EPConverter, then torch.onnx.export of the program, opset {OPSET_EXPORT}"
 _FUSED = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
+_Route = Callable[[torch.jit.ScriptModule, Example, list[str], list[str]], onnx.ModelProto]
 
 
-def export(path: Path, candidates: Sequence[Sequence[tuple[Sequence[int], str]]]) -> tuple[bytes, list[str]]:
-    """The ONNX file of a TorchScript archive and warnings about it.
+def export(
+    path: Path, shapes: Sequence[Any], input_specs: dict[str, Any] | None
+) -> tuple[onnx.ModelProto, str, list[str]]:
+    """The ONNX model of a TorchScript archive, the route that made it, and warnings.
 
     Raises:
         ConversionError: with the reason.
@@ -39,17 +48,25 @@ def export(path: Path, candidates: Sequence[Sequence[tuple[Sequence[int], str]]]
     try:
         module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        raise ConversionError(f"torch.jit.load refuses the file: {_first_line(error)}") from error
+        raise ConversionError(f"torch.jit.load refuses the file: {first_line(error)}") from error
     module.eval()
     _refuse_fused(module)
-    inputs = _fitting_inputs(module, candidates)
-    _refuse_training_mode(module, inputs)
-    proto = _export(module, inputs)
-    proto = untie(proto, dict(module.state_dict()))
-    data: bytes = proto.SerializeToString()
-    _compare(module, data, inputs)
-    _compare(module, data, _random_inputs([(_with_batch(x.shape, 3), _name(x)) for x in inputs], 1))
-    return data, []
+    example = _fitting(module, candidates(module, shapes, input_specs))
+    _refuse_training_mode(module, example.inputs)
+    notes = _frozen(module)
+    inputs, outputs = _input_names(module, len(example.inputs)), _output_names(_run(module, example.inputs))
+    reasons = []
+    for route, said in ((_legacy, ROUTE), (_through_export, ROUTE_EXPORT)):
+        try:
+            proto = route(module, example, inputs, outputs)
+            _compare(module, proto, example)
+        except ConversionError as error:
+            reasons.append(error.message)
+            continue
+        if reasons:
+            notes.append(f"{ROUTE} failed ({reasons[0][:300]}); {said} was used.")
+        return proto, said, notes
+    raise ConversionError(f"{reasons[0]} The other way failed too: {reasons[1]}")
 
 
 def _refuse_fused(module: torch.jit.ScriptModule) -> None:
@@ -64,184 +81,142 @@ def _refuse_fused(module: torch.jit.ScriptModule) -> None:
             )
 
 
-def _fitting_inputs(
-    module: torch.jit.ScriptModule, candidates: Sequence[Sequence[tuple[Sequence[int], str]]]
-) -> tuple[Tensor, ...]:
-    """Random inputs of the first candidate shapes that the module runs with."""
+def _frozen(module: torch.jit.ScriptModule) -> list[str]:
+    if module.state_dict():
+        return []
+    return [
+        "The TorchScript module is frozen: its parameters have lost their names, and BatchNorm is folded "
+        "into the "
+        "convolutions. Send the module as it was before torch.jit.freeze to keep both."
+    ]
+
+
+def _fitting(module: torch.jit.ScriptModule, examples: Sequence[Example]) -> Example:
+    """The first example that the module runs with."""
     reasons = []
-    for shapes in candidates:
-        inputs = _random_inputs(shapes, 0)
+    for example in examples:
         try:
-            _outputs(module, inputs)
+            _run(module, example.inputs)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
-            reasons.append(f"{[tuple(shape) for shape, _ in shapes]}: {_last_line(error)}")
+            reasons.append(f"{[tuple(x.shape) for x in example.inputs]}: {last_line(error)}")
             continue
-        return inputs
+        return example
+    names = ", ".join(argument_names(module))
     raise ConversionError(
         "The TorchScript model runs with none of the shapes that the data could have: "
         + "; ".join(reasons[:4])
         + ". Check that the data belong to this model, and that it was traced with a batch size that "
-        "may change."
+        f"may change; or send input_specs for its arguments: {names}."
     )
 
 
-def _random_inputs(shapes: Sequence[tuple[Sequence[int], str]], seed: int) -> tuple[Tensor, ...]:
-    generator = np.random.default_rng(seed)
-    inputs = []
-    for shape, dtype in shapes:
-        values = (
-            generator.standard_normal(shape)
-            if np.dtype(dtype).kind == "f"
-            else generator.integers(0, 2, shape)
-        )
-        inputs.append(torch.from_numpy(np.asarray(values).astype(dtype)))
-    return tuple(inputs)
-
-
-def _with_batch(shape: Sequence[int], batch: int) -> tuple[int, ...]:
-    return (batch, *shape[1:])
-
-
-def _name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _outputs(module: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """The tensors that the module returns, flattened as the exporter flattens them."""
+def _run(module: torch.jit.ScriptModule, inputs: Sequence[Tensor]) -> Any:
     with torch.no_grad():
-        result = module(*inputs)
-    flat: list[Tensor] = []
-
-    def collect(value: Any) -> None:
-        if isinstance(value, Tensor):
-            flat.append(value)
-        elif isinstance(value, tuple | list):
-            for part in value:
-                collect(part)
-        elif isinstance(value, dict):
-            for part in value.values():
-                collect(part)
-
-    collect(result)
-    return flat
+        return module(*inputs)
 
 
-def _refuse_training_mode(module: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> None:
+def _refuse_training_mode(module: torch.jit.ScriptModule, inputs: Sequence[Tensor]) -> None:
     """A trace made in training mode keeps Dropout and batch statistics, whatever eval() says."""
     again = "It was traced in training mode: call model.eval(), trace it again and send that."
-    first, second = _outputs(module, inputs), _outputs(module, inputs)
-    if any(_distance(a, b) > _TOLERANCE for a, b in zip(first, second, strict=True)):
+    first, second = flat_tensors(_run(module, inputs)), flat_tensors(_run(module, inputs))
+    if any(distance(a, b) > TOLERANCE for a, b in zip(first, second, strict=True)):
         raise ConversionError(
             f"The TorchScript model gives other outputs each time it runs on the same input. {again}"
         )
     try:
-        alone = _outputs(module, tuple(x[:1] for x in inputs))
+        alone = flat_tensors(_run(module, tuple(x[:1] if x.dim() else x for x in inputs)))
     except RuntimeError:
         return  # the comparison at another batch size will say what is wrong
     for a, b in zip(first, alone, strict=True):
-        if a.dim() and a.shape[0] == inputs[0].shape[0] and _distance(a[:1], b) > _TOLERANCE:
+        if a.dim() and a.shape[0] == inputs[0].shape[0] and distance(a[:1], b) > TOLERANCE:
             raise ConversionError(f"The outputs of a row depend on the other rows of its batch. {again}")
 
 
-def _export(module: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
-    """The legacy exporter on the module as it is: no folding, so that names and BatchNorm stay."""
-    names = _input_names(module, len(inputs))
-    count = len(_outputs(module, inputs))
-    outputs = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+def _legacy(
+    module: torch.jit.ScriptModule, example: Example, inputs: list[str], outputs: list[str]
+) -> onnx.ModelProto:
+    """The TorchScript-based exporter on the module as it is: no folding, so that names and BatchNorm stay."""
     register_symbolics(OPSET)
     stream: Any = io.BytesIO()
+    axes = dict(zip(inputs, example.axes, strict=True)) | {name: {0: "batch"} for name in outputs}
     try:
         torch.onnx.export(
-            module, inputs, stream, dynamo=False, opset_version=OPSET, do_constant_folding=False,
-            training=torch.onnx.TrainingMode.EVAL, input_names=names, output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in (*names, *outputs)},
-        )  # fmt: skip
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
+            module, tuple(example.inputs), stream, dynamo=False, opset_version=OPSET,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.EVAL, input_names=inputs, output_names=outputs,
+            dynamic_axes=axes, )  # fmt: skip
+    except Exception as error:  # the exporter has no common class of errors
         raise ConversionError(
-            f"torch.onnx.export cannot convert the TorchScript file: {_first_line(error)} "
+            f"torch.onnx.export cannot convert the TorchScript file: {first_line(error)} "
             "Export the original model yourself: torch.onnx.export(model, example, 'model.onnx', "
             "dynamo=True)."
         ) from error
-    return onnx.load_model_from_string(stream.getvalue())
+    return untie(onnx.load_model_from_string(stream.getvalue()), dict(module.state_dict()))
+
+
+def _through_export(
+    module: torch.jit.ScriptModule, example: Example, inputs: list[str], outputs: list[str]
+) -> onnx.ModelProto:
+    """TorchScript -> torch.export program -> ONNX. The converter keeps the names of the state_dict."""
+    try:
+        from torch._export.converter import TS2EPConverter
+
+        program = TS2EPConverter(module, tuple(example.inputs)).convert()
+        exported = torch.onnx.export(
+            program, dynamo=True, optimize=False, opset_version=OPSET_EXPORT, verbose=False,
+            input_names=inputs, output_names=outputs,
+        )  # fmt: skip
+        assert exported is not None  # noqa: S101  # None is for the exporter that writes files
+    except Exception as error:  # neither has a common class of errors
+        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        raise ConversionError(f"TS2EPConverter: {first_line(error)[:300]}") from error
+    proto: onnx.ModelProto = exported.model_proto
+    return proto
 
 
 def _input_names(module: torch.jit.ScriptModule, count: int) -> list[str]:
-    found = [value.debugName().split(".")[0] for value in list(module.graph.inputs())[1:]][:count]
+    found = argument_names(module)[:count]
     unique = len(set(found)) == count and not any(name.isdigit() for name in found)
     return found if unique else [f"input_{i}" for i in range(count)]
 
 
-def _compare(module: torch.jit.ScriptModule, data: bytes, inputs: tuple[Tensor, ...]) -> None:
-    """Runs the export in onnxruntime next to the original."""
-    import onnxruntime
+def _output_names(result: Any) -> list[str]:
+    """The keys of a dict, the fields of a named tuple, else `output` and a number."""
+    count = len(flat_tensors(result))
+    names = list(result) if isinstance(result, dict) else list(getattr(result, "_fields", ()))
+    if len(names) == count and all(isinstance(name, str) for name in names):
+        return names
+    return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 
-    batch = inputs[0].shape[0]
+
+def _compare(module: torch.jit.ScriptModule, proto: onnx.ModelProto, example: Example) -> None:
+    """At the example's batch size, at another, and where other sizes may vary at others of them too."""
+    compare(
+        proto, flat_tensors(_run(module, example.inputs)), example.inputs, f"at batch size {example.batch}"
+    )
+    other = random_inputs(example, batch=example.batch + 1, longer=False)
     try:
-        wanted = _outputs(module, inputs)
+        wanted = _run(module, other)
     except RuntimeError as error:
         raise ConversionError(
-            f"The TorchScript model does not run at batch size {batch}: {_last_line(error)} "
+            f"The TorchScript model does not run at batch size {example.batch + 1}: {last_line(error)} "
             "It was traced with a fixed batch size; use x.flatten(1) or x.view(x.size(0), -1) and "
             "trace it again."
         ) from error
+    compare(proto, flat_tensors(wanted), other, f"at batch size {example.batch + 1}")
+    longer = random_inputs(example, batch=example.batch + 1, longer=True)
     try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=False)}
-        found = session.run(None, feed)
-    except Exception as error:
-        raise ConversionError(
-            f"The export does not run in onnxruntime at batch size {batch}: {_last_line(error)}"
-        ) from error
-    for a, b in zip(wanted, found, strict=True):
-        distance = _distance(a, torch.from_numpy(np.asarray(b)))
-        if distance > _TOLERANCE:
-            raise ConversionError(
-                "The exported ONNX gives other outputs than the TorchScript file at batch size "
-                f"{batch} (relative "
-                f"difference {distance:.2g}). It may have been traced in training mode, or its "
-                "control flow depends "
-                "on the input. Export the original model to ONNX in eval mode and send that."
-            )
+        wanted = _run(module, longer)
+    except RuntimeError:
+        return  # sizes that may vary need not take every value
+    shapes = [tuple(x.shape) for x in longer]
+    compare(proto, flat_tensors(wanted), longer, f"with the shapes {shapes}")
 
 
-def _distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference over the largest value; infinite where the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    if a.numel() == 0:
-        return 0.0
-    a, b = a.double(), b.double()
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-6))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-def main() -> None:
-    """Answers the request on stdin."""
-    warnings.filterwarnings("ignore")
-    request = json.load(sys.stdin)
-    try:
-        data, notes = export(Path(request["model"]), request["shapes"])
-        Path("model.onnx").write_bytes(data)
-        answer: dict[str, Any] = {"route": ROUTE, "warnings": notes}
-    except ConversionError as error:
-        answer = {"error": error.message}
-    Path("answer.json").write_text(json.dumps(answer))
+def _answer(request: dict[str, Any]) -> tuple[onnx.ModelProto, str, list[str]]:
+    return export(Path(request["model"]), request["shapes"], request.get("input_specs"))
 
 
 if __name__ == "__main__":
-    main()
+    answer(_answer)

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 
 from prune_engine.errors import ModelError
+from prune_engine.formats import storage
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -30,9 +31,11 @@ def session(model: onnx.ModelProto | bytes, threads: int | None = None) -> onnxr
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-    contents = model if isinstance(model, bytes) else model.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(contents, options, providers=[PROVIDER])
+        if isinstance(model, bytes):
+            return onnxruntime.InferenceSession(model, options, providers=[PROVIDER])
+        with storage.loadable(model) as file:
+            return onnxruntime.InferenceSession(file, options, providers=[PROVIDER])
     except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
         raise ModelError(
             f"onnxruntime does not load the model: {' '.join(str(error).split())[:400]}"

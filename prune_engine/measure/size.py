@@ -6,17 +6,22 @@ import zlib
 
 import onnx
 
+from prune_engine.formats import storage
+from prune_engine.formats.storage import Storage
+
 GZIP_LEVEL = 6
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
-_CHUNK = 1 << 22
 
 
-def measure_size(model: onnx.ModelProto | bytes) -> tuple[int, int]:
-    """(bytes of the ONNX file, bytes after gzip at level 6). Zeros make a difference only to the second."""
-    contents = model if isinstance(model, bytes) else model.SerializeToString()
+def measure_size(model: onnx.ModelProto, layout: Storage | None = None) -> tuple[int, int]:
+    """(bytes of the model's files, bytes after gzip at level 6). Zeros make a difference only to the second.
+
+    Args:
+        layout: of a model that is more than one file; None: one file, or two over 2 GiB.
+    """
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
-    compressed = 0
-    view = memoryview(contents)
-    for start in range(0, len(view), _CHUNK):
-        compressed += len(compressor.compress(view[start : start + _CHUNK]))
-    return len(contents), compressed + len(compressor.flush())
+    size = compressed = 0
+    for piece in storage.pieces(model, layout):
+        size += len(piece)
+        compressed += len(compressor.compress(piece))
+    return size, compressed + len(compressor.flush())

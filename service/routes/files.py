@@ -19,13 +19,13 @@ from service.routes.parameters import JobId, check_job_id
 
 router = APIRouter(tags=["results"])
 
-MODEL: Final = "model.onnx"
+MODELS: Final = ("model.onnx", "model.zip")
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
 _HTML: Final = "text/html"
-_ENDINGS: Final = re.compile(r"(\.torchscript)?\.(onnx|pt|pth|ts|zip)$", re.IGNORECASE)
+_ENDINGS: Final = re.compile(r"(\.torchscript)?(\.onnx)?\.(onnx|pt|pt2|pth|ts|zip)$", re.IGNORECASE)
 
-_TYPES: Final = ("application/octet-stream", "application/json", _HTML, "image/svg+xml")
+_TYPES: Final = ("application/octet-stream", "application/zip", "application/json", _HTML, "image/svg+xml")
 _RANGE = header("Where in the file the bytes are.", "bytes 0-99/1094681")
 _SHARED: Final[Responses] = {
     206: {
@@ -45,13 +45,25 @@ _NAME: Final = Path(description="Name of the file, as in the job's `artifacts`."
     operation_id="getModel",
     summary="Download the pruned model",
     response_class=Response,
-    responses={200: file_answer("The pruned ONNX file.", "application/octet-stream"), **_SHARED},
+    responses={
+        200: file_answer(
+            "The pruned ONNX file, or the zip of it and its data files.",
+            "application/octet-stream",
+            "application/zip",
+        ),
+        **_SHARED,
+    },
 )
 async def get_model(job_id: JobId, request: Request, rooms: InRooms) -> Response:
-    """The pruned ONNX. `curl -OJ` names it after the model that was sent: `resnet20.pruned.onnx`."""
+    """The pruned ONNX. `curl -OJ` names it after the model that was sent: `resnet20.pruned.onnx`.
+
+    A model that came as a zip with data files goes back as one: `llama.pruned.zip`.
+    """
     job = await _succeeded(job_id, rooms)
+    names = {file.name for file in job.result.artifacts} if job.result else set()
+    model = _artifact(job, next((name for name in MODELS if name in names), MODELS[0]))
     return await send_file(
-        request, rooms.artifacts, job_id, _artifact(job, MODEL), filename=_pruned_name(job.model.filename)
+        request, rooms.artifacts, job_id, model, filename=_pruned_name(job.model.filename, model.name)
     )
 
 
@@ -137,9 +149,9 @@ def _artifact(job: Job, name: str) -> Artifact:
     raise ArtifactNotFoundError(f"{job.id} has no file '{name[:100]}'; it has {there}", param="name")
 
 
-def _pruned_name(sent: str) -> str:
-    """`resnet20.torchscript.pt` -> `resnet20.pruned.onnx`."""
-    return f"{_ENDINGS.sub('', sent) or 'model'}.pruned.onnx"
+def _pruned_name(sent: str, model: str) -> str:
+    """`resnet20.torchscript.pt` -> `resnet20.pruned.onnx`, or `.zip` as `model` ends."""
+    return f"{_ENDINGS.sub('', sent) or 'model'}.pruned.{model.rpartition('.')[2]}"
 
 
 def components() -> dict[str, Any]:

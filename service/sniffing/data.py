@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError
-from service.sniffing.magic import HEAD_BYTES, foreign
+from prune_engine.magic import HEAD_BYTES, foreign
 from service.sniffing.npy import HEADER_BYTES, NpyDamagedError, inflate_head, read_header
 from service.sniffing.zip_directory import (
     Member,
@@ -68,7 +68,7 @@ class DataSniffer:
         known = foreign(self._head[:HEAD_BYTES])
         if known:
             raise DataFormatError(
-                f"{self._filename} is {known[0]}; {known[1] or 'send ' + _FORMATS}", param="dataset"
+                f"{self._filename} is {known.what}; {known.for_data or 'send ' + _FORMATS}", param="dataset"
             )
         return self._csv()
 

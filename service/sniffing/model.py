@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from prune_engine.errors import ModelError, ModelFormatError
-from service.sniffing.magic import HEAD_BYTES
+from prune_engine.magic import HEAD_BYTES, kind_of_archive
 from service.sniffing.protobuf import OnnxWalk
 from service.sniffing.zip_directory import ReadRange, ZipDamagedError, members
 
-ModelFormat = Literal["onnx", "torchscript"]
+ModelFormat = Literal["onnx", "torchscript", "pt2", "zip"]
 _ZIP = b"PK\x03\x04"
-_SAVE = "save the model with torch.jit.save, or export it with torch.onnx.export"
+_ENOUGH = 64  # bytes that tell most foreign files
+_MOST = 200_000  # members; a model has a handful, or one for each of its weights
 
 
 class ModelSniffer:
@@ -36,7 +37,7 @@ class ModelSniffer:
             self._head += bytes(chunk[: HEAD_BYTES - len(self._head)])
         self._size += len(chunk)
         self._walk.feed(chunk)
-        if self._walk.is_foreign and self._size >= HEAD_BYTES and not self._head.startswith(_ZIP):
+        if self._walk.is_foreign and self._size >= _ENOUGH and not self._head.startswith(_ZIP):
             self._walk.finish(self._filename)
 
     def finish(self, read: ReadRange) -> ModelFormat:
@@ -53,29 +54,20 @@ class ModelSniffer:
         return "onnx"
 
     def _zip(self, read: ReadRange) -> ModelFormat:
-        has_code = has_constants = has_data = has_export = has_onnx = False
+        names: list[str] = []
         try:
             for member in members(read, self._size):
-                inside = member.name.partition("/")[2]
-                has_code |= inside.startswith("code/")
-                has_constants |= inside == "constants.pkl"
-                has_data |= inside == "data.pkl"
-                has_export |= inside == "archive_format" or inside.startswith("models/")
-                has_onnx |= member.name.endswith(".onnx")
+                names.append(member.name)
+                if len(names) > _MOST:
+                    raise ModelFormatError(
+                        f"{self._filename} is a zip archive of more than {_MOST:,} members, which no "
+                        "model has"
+                    )
         except ZipDamagedError as error:
             raise ModelError(
                 f"{self._filename} is a damaged zip archive: {error}; send the whole file"
             ) from None
-        if has_code and has_constants and has_data:
-            return "torchscript"
-        if has_export:
-            what = f"a torch.export archive (.pt2), which is not read yet; {_SAVE}"
-        elif has_data:
-            what = f"a Python pickle of weights (torch.save) without a graph; {_SAVE}"
-        elif has_onnx:
-            what = (
-                "a zip archive with an ONNX file in it; send the .onnx file itself, with its weights inside"
-            )
-        else:
-            what = f"a zip archive that is no TorchScript (it has no code/ and constants.pkl); {_SAVE}"
-        raise ModelFormatError(f"{self._filename} is {what}")
+        found = kind_of_archive(names)
+        if isinstance(found, tuple):
+            raise ModelFormatError(f"{self._filename} is {found[0]}. {found[1]}")
+        return "zip" if found == "bundle" else found

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from prune_engine.errors import ModelEmptyError, ModelError, ModelFormatError
-from service.sniffing.magic import HEAD_BYTES, foreign
+from prune_engine.magic import HEAD_BYTES, SEND_A_MODEL, Foreign, foreign
 
 _VARINT: Final = 0
 _FIXED64: Final = 1
@@ -135,7 +135,7 @@ class OnnxWalk:
         self._seen.add(number)
 
 
-def _not_a_model(filename: str, known: tuple[str, str] | None) -> str:
-    what = f"is {known[0]}" if known else "is neither ONNX nor TorchScript"
-    advice = (known and known[1]) or "send an .onnx file, or a TorchScript file saved with torch.jit.save"
-    return f"{filename} {what}; {advice}"
+def _not_a_model(filename: str, known: Foreign | None) -> str:
+    if known is None:
+        return f"{filename} is neither ONNX nor TorchScript nor torch.export. {SEND_A_MODEL}"
+    return f"{filename} is {known.what}. {known.for_model}"

@@ -63,14 +63,28 @@ def test_real_models_are_recognised(shared_models: Path, name: str) -> None:
         (b"\x00" * 1000, "neither"),
         (b"<!DOCTYPE html><html></html>", "HTML"),
         (zipped("archive/data.pkl", "archive/data/0"), "torch.save"),
-        (zipped("m/archive_format", "m/models/model.json"), "pt2"),
+        (zipped("m/archive_format", "m/data/aotinductor/model/x.so"), "torch.export"),
+        (zipped("serialized_exported_program.json", "version"), "torch 2.7"),
+        (zipped("saved_model.pb", "variables/variables.index"), "tf2onnx"),
         (zipped("a.txt"), "TorchScript"),
-        (zipped("model.onnx", "model.onnx.data"), "ONNX file in it"),
     ],
 )
 def test_foreign_files_are_named_with_what_to_do(data: bytes, says: str) -> None:
     with pytest.raises(ModelFormatError, match=says):
         sniff(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (zipped("m/archive_format", "m/models/model.json", "m/data/weights/weight_0"), "pt2"),
+        (zipped("model.onnx", "model.onnx.data"), "zip"),
+        (zipped("a/b/model.onnx"), "zip"),
+        (zipped("m/constants.pkl", "m/data.pkl", "m/code/a.py"), "torchscript"),
+    ],
+)
+def test_archives_are_told_apart_by_their_members(data: bytes, kind: str) -> None:
+    assert sniff(data) == kind
 
 
 def test_no_bytes_are_their_own_error() -> None:
