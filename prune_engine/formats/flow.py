@@ -151,9 +151,9 @@ class Flow:
         for name in _QUANTISING:
             if is_quantising(node, name) and node.input[0] in self.aliases:
                 self.aliases[node.output[0]] = self.aliases[node.input[0]]  # rounded, trained all the same
-        if is_quantising(node, "DequantizeLinear") and given[0] is not None:
-            if self.scales.dequantised(node, given[0]):
-                self.aliases[node.output[0]] = given[0]
+        first = given[0] if is_quantising(node, "DequantizeLinear") else None
+        if first is not None and self.scales.dequantised(node, first):
+            self.aliases[node.output[0]] = first
         for place in integer_places(node):
             alias = given[place.position] if place.position < len(given) else None
             if alias is not None and self.scales.operand(node, place, alias):

@@ -2,8 +2,9 @@
 
 The parameter is the float that the file means, `(q - zero_point) * scale`. The module computes with the value
 that the file will hold, so it sees the rounding while it trains (straight-through: the rounding counts as the
-identity in the backward pass). Scale and zero point stay. 0 becomes the zero point exactly, and whatever is not
-0 stays at least one step away from it: pruned weights and zeros are the same set in the module and in the file.
+identity in the backward pass). Scale and zero point stay. 0 becomes the zero point exactly, and whatever is
+not 0 stays at least one step away from it: pruned weights and zeros are the same set in the module and in the
+file.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ from prune_engine.formats.quantised import Quantisation, quantisation, with_unit
 from prune_engine.formats.quantised_places import IntegerPlace
 from prune_engine.formats.tensors import to_numpy
 
-_MOVING = frozenset("Identity Transpose Reshape Flatten Squeeze Unsqueeze Slice Gather Split Concat".split())
+_MOVING = (
+    *("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+    *("Slice", "Gather", "Split", "Concat"),
+)
 
 
 def moves(node: NodeProto) -> bool:
@@ -61,7 +64,8 @@ class Scales:
         if len(scaled) < len(users) or any(self._size(user.input[1]) != 1 for user in scaled):
             self._refuse(alias, "its rows are not scaled by one number")
             return False
-        return all([self._all(alias, *user.input[1:3], attributes={}) for user in scaled])
+        trained = [self._all(alias, *user.input[1:3], attributes={}) for user in scaled]
+        return all(trained)
 
     def _size(self, name: str) -> int | None:
         tensor = self.graph.constants.get(name)
@@ -88,7 +92,8 @@ class Scales:
                 return with_unit(found, to_numpy(tensor), behind or 0)
             return found
 
-        return all([self._one(source, find) for source in alias.sources])
+        trained = [self._one(source, find) for source in alias.sources]
+        return all(trained)
 
     def _one(self, source: Source, find: Callable[[Source], Quantisation | str]) -> bool:
         """Notes the quantisation of a constant; whether it can be trained as far as is known by now."""

@@ -131,7 +131,7 @@ def set_values(tensor: TensorProto, values: np.ndarray) -> None:
 
 
 def _in_32_bits(tensor: TensorProto, values: np.ndarray) -> list[int]:
-    """Values as `int32_data` holds them: integers as they are, floats by their bits, narrow ones by the byte."""
+    """Values as `int32_data` holds them: integers as they are, halves by their bits, the rest by the byte."""
     if tensor.data_type in _HALVES:
         return values.view(np.uint16).reshape(-1).tolist()
     if values.dtype.kind in "biu":

@@ -56,7 +56,7 @@ def carries(*names: str, domain: str = "") -> Callable[[Results], Results]:
 
 
 def carried_results(node: Node, given: Sequence[int | None]) -> tuple[int | None, ...] | None:
-    """The integer types that the outputs of a node carry in float32, None for outputs that are what they seem.
+    """The integer types that the outputs of a node carry in float32; None for outputs that carry none.
 
     Args:
         given: the types that its inputs carry.

@@ -20,7 +20,7 @@ def unpacked(packed: Tensor, bits: int) -> Tensor:
 
 @operator("MatMulNBits", since=1, domain=MICROSOFT)
 def _matmul_n_bits(node: Node) -> Kernel:
-    """The weight is [N, blocks of K, bytes]; every block has a scale and a zero point, by default the middle."""
+    """The weight is [N, blocks of K, bytes]; a block has a scale and a zero point, by default the middle."""
     bits, block = node.attribute("bits", 4), node.attribute("block_size")
     inner, outer = node.attribute("K"), node.attribute("N")
     blocks = -(-inner // block)

@@ -28,7 +28,7 @@ def centred(x: Tensor, zero_point: Tensor | None) -> Tensor:
 
 
 def by_row(parameter: Tensor) -> Tensor:
-    """A scale or zero point of a left operand [..., M, K]: one value, one per row [M], or already [..., M, 1]."""
+    """A scale or zero point of a left operand [..., M, K]: one value, one per row [M], or [..., M, 1]."""
     if parameter.numel() == 1:
         return parameter.reshape(())
     return parameter.reshape(-1, 1) if parameter.dim() == 1 else parameter
