@@ -55,6 +55,29 @@ _RANDOM_OPERATORS = {
 # Two units in the last place: what is 16 bits wide is computed in float32 and rounded at the end.
 _COARSE = {TensorProto.FLOAT16: 2.0**-9, TensorProto.BFLOAT16: 2.0**-6}
 
+_SEEDED = "seeded, but ONNX does not fix the generator: numpy's numbers are expected"
+_NOISE = "rounding noise of the reference is expected where the result is 0, to 1e-7"
+_OTHER_CORNERS = "onnxruntime, with which the module must agree, places the corners by the rounded size"
+_DOUBLE = "unset memory as float64, beyond the float32 that the module computes in"
+EXPLAINED: dict[str, str] = {
+    "test_bernoulli_seed": _SEEDED,
+    "test_bernoulli_seed_expanded": _SEEDED,
+    "test_training_dropout": _SEEDED,
+    "test_training_dropout_mask": _SEEDED,
+    "test_training_dropout_default": _SEEDED,
+    "test_training_dropout_default_mask": _SEEDED,
+    "test_dft_inverse": _NOISE,
+    "test_dft_inverse_opset19": _NOISE,
+    "test_lstm_with_peepholes": "peephole weights are refused by name",
+    "test_operator_add_broadcast": _DOUBLE,
+    "test_operator_add_size1_right_broadcast": _DOUBLE,
+    "test_operator_add_size1_singleton_broadcast": _DOUBLE,
+    "test_operator_addconstant": _DOUBLE,
+    "test_resize_downsample_scales_cubic_align_corners": _OTHER_CORNERS,
+    "test_resize_downsample_scales_linear_align_corners": _OTHER_CORNERS,
+}
+"""In-scope cases that are known to fail, with the reason."""
+
 DataSet = tuple[Sequence[Any], Sequence[Any]]
 
 
@@ -175,6 +198,15 @@ def check(case: Case) -> None:
             found = module(*(to_torch(_array(value)) for value in given))
         for tensor, value, info in zip(found, wanted, case.model.graph.output, strict=True):
             _compare(case, info.name, tensor, _array(value))
+
+
+def failure(case: Case) -> str | None:
+    """Runs a case; one line on what was wrong, or None."""
+    try:
+        check(case)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the case has failed
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
 
 
 def _array(value: Any) -> np.ndarray:

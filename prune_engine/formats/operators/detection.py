@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -178,21 +179,21 @@ def _max_roi_pool(node: Node) -> Kernel:
     shape, scale = tuple(node.attribute("pooled_shape")), node.attribute("spatial_scale", 1.0)
 
     def kernel(x: Tensor, regions: Tensor) -> Tensor:
-        pooled = [
-            _pool_region(x, [round(v * scale) if i else int(v) for i, v in enumerate(region)], shape)
-            for region in regions.tolist()
-        ]
+        pooled = []
+        for batch, *corners in regions.tolist():
+            whole = [math.floor(corner * scale + 0.5) for corner in corners]
+            pooled.append(_pool_region(x[int(batch)], whole, shape))
         return torch.stack(pooled) if pooled else x.new_zeros(0, x.shape[1], *shape)
 
     return kernel
 
 
-def _pool_region(x: Tensor, region: list[int], shape: tuple[int, ...]) -> Tensor:
-    batch, left, top, right, bottom = region
+def _pool_region(image: Tensor, region: list[int], shape: tuple[int, ...]) -> Tensor:
+    left, top, right, bottom = region
     right, bottom = max(right, left), max(bottom, top)
-    height, width = x.shape[2:]
+    height, width = image.shape[1:]
     # Negative pads cut; what sticks out of the map is empty.
     around = (-left, right + 1 - width, -top, bottom + 1 - height)
-    part = functional.pad(x[batch], around, value=-torch.inf)
+    part = functional.pad(image, around, value=-torch.inf)
     largest = functional.adaptive_max_pool2d(part, shape)
     return torch.where(largest == -torch.inf, torch.zeros_like(largest), largest)

@@ -158,9 +158,10 @@ def _scatter_nd(node: Node) -> Kernel:
         depth, flat = indices.shape[-1], places[0]
         for axis, part in enumerate(places[1:], start=1):
             flat = flat * x.shape[axis] + part
-        rows = x.reshape(-1, *x.shape[depth:]).clone()
+        rows = x.reshape(-1, *x.shape[depth:])
         values = updates.reshape(-1, *x.shape[depth:])
-        return rows.index_reduce(0, flat.reshape(-1), values, _REDUCE[reduction]).reshape(x.shape)
+        index = flat.reshape(-1, *[1] * (values.dim() - 1)).expand(values.shape)
+        return rows.scatter_reduce(0, index, values, _REDUCE[reduction]).reshape(x.shape)
 
     return kernel
 

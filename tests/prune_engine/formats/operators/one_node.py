@@ -26,11 +26,15 @@ def model(
     *,
     opset: int = 17,
     domain: str = "",
+    version: int = 1,
     constants: Sequence[str] = (),
     types: Mapping[str, int] | None = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """One node; an input that is None is left out, those in `constants` are initializers."""
+    """One node; an input that is None is left out, those in `constants` are initializers.
+
+    `version` is that of `domain`, `types` gives the element types of outputs that are not float.
+    """
     names = [f"y{i}" for i in range(outputs)] if isinstance(outputs, int) else list(outputs)
     given = [name if value is not None else "" for name, value in inputs.items()]
     while given and not given[-1]:
@@ -48,7 +52,7 @@ def model(
         [helper.make_tensor_value_info(name, (types or {}).get(name, 1), None) for name in names if name],
         [onnx.numpy_helper.from_array(inputs[name], name) for name in constants],
     )
-    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, version)] if domain else [])
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
@@ -125,3 +129,13 @@ def gradient_agrees(
     measured = (at(width) - at(-width)) / (2 * width)
     assert abs(along - measured) <= tolerance * max(1.0, abs(measured)), f"{along} {measured}"
     assert along != 0
+
+
+def holds(
+    operator: str, inputs: Inputs, outputs: int | Sequence[str] = 1, gradient: bool = True, **options: Any
+) -> None:
+    """The importer agrees with onnxruntime in values and, unless told otherwise, has the right gradient."""
+    proto = model(operator, inputs, outputs, **options)
+    agree(proto, inputs, by_onnxruntime(proto, inputs))
+    if gradient:
+        gradient_agrees(proto, inputs)
