@@ -125,7 +125,7 @@ def prune(
         watch.warn(warning)
     with watch.stage("baseline", "measuring the dense model"):
         quality_dense = measure_quality(dense, prepared.holdout, prepared, dense)
-    dense_values = module.state_values()
+    dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
     trained = train(module, prepared, spec, device, watch.listen)
     with watch.stage("exporting", "writing the pruned values back into the graph"):
         pruned = write_back(source.proto, module.state_values(), _properties(spec, labels))

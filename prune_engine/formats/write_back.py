@@ -9,8 +9,11 @@ import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from prune_engine.formats.graph import constant_tensor
+from prune_engine.formats.quantised import QUANTISED_TYPES
+from prune_engine.formats.reading import read_graph
 from prune_engine.formats.scopes import name_scopes, stored_constants
 from prune_engine.formats.tensors import set_values
+from prune_engine.formats.weights import find_roles
 
 DENSITY, VERSION, JOB = "prunery.density", "prunery.version", "prunery.job"
 PROPERTIES = (DENSITY, VERSION, JOB)
@@ -51,11 +54,19 @@ def write_back(
 def read_values(proto: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The named constants' values, wherever the graph keeps them: initializers or Constant nodes.
 
+    Quantised weights come as the floats that they stand for.
+
     Raises:
         KeyError: the graph has no constant of that name.
     """
     stored = dict(stored_constants(name_scopes(proto.graph)[0]))
-    return {name: numpy_helper.to_array(_tensor(stored[name])) for name in names}
+    tensors = {name: _tensor(stored[name]) for name in names}
+    values = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
+    if any(tensor.data_type in QUANTISED_TYPES for tensor in tensors.values()):
+        for name, kept in find_roles(read_graph(proto)).quantised.items():
+            if name in values:
+                values[name] = kept.dequantised(values[name])
+    return values
 
 
 def _tensor(holder: TensorProto | NodeProto) -> TensorProto:
