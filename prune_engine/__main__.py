@@ -1,4 +1,4 @@
-"""`python -m prune_engine run DIR` and `python -m prune_engine fetch NAME`: what a worker starts."""
+"""`python -m prune_engine run DIR`, `inspect DIR` and `fetch NAME`: what the worker and the API start."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="prune what lies in DIR; events on stdout, files in DIR/out")
     run.add_argument("folder", type=Path, metavar="DIR")
+    inspect = commands.add_parser("inspect", help="look through the model in DIR; DIR/out/inspection.json")
+    inspect.add_argument("folder", type=Path, metavar="DIR")
     fetch = commands.add_parser("fetch", help="get a named data set and print its path")
     fetch.add_argument("name", metavar="NAME")
     fetch.add_argument("--datasets-dir", type=Path)
@@ -22,6 +24,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "run":
         return child.run(arguments.folder)
+    if arguments.command == "inspect":
+        return child.inspect(arguments.folder)
     return child.fetch(arguments.name, arguments.datasets_dir, arguments.cache_dir)
 
 

@@ -1,7 +1,7 @@
 """The child process of a job: a folder in, events on stdout, files out.
 
-`python -m prune_engine run DIR`. The worker that starts it may kill it at any moment; nothing outside DIR is
-written.
+`python -m prune_engine run DIR`. `python -m prune_engine inspect DIR` only looks. Whoever starts it
+may kill it at any moment; nothing outside DIR is written.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prune_engine.errors import PruneError, SpecError
-from prune_engine.events import DoneEvent, ErrorEvent, StartedEvent
+from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent
 from prune_engine.spec import parse_spec
+
+if TYPE_CHECKING:
+    from prune_engine.api import Labels
 
 Say = Callable[[str], None]
 
 MODEL_NAMES = ("model.onnx", "model.pt", "model.pt2", "model.zip")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "bad_alloc")
 DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
 
@@ -29,6 +33,15 @@ def run(folder: Path) -> int:
     say = _claim_stdout()
     say(StartedEvent(pid=os.getpid()).model_dump_json())
     return _guarded(lambda: _prune(folder, say), say)
+
+
+def inspect(folder: Path) -> int:
+    """Look through the model that lies in `folder`; the exit statuses are `run`'s.
+
+    A model that can be read but not pruned is no error here: the inspection says what is wrong with it.
+    """
+    say = _claim_stdout()
+    return _guarded(lambda: _inspect(folder, say), say)
 
 
 def fetch(name: str, datasets_dir: Path | None, cache_dir: Path | None) -> int:
@@ -44,19 +57,22 @@ def _guarded(work: Callable[[], None], say: Say) -> int:
     except PruneError as error:
         say(ErrorEvent(code=error.code, message=error.message, param=error.param).model_dump_json())
         return error.exit_status
-    except MemoryError:
-        traceback.print_exc()
-        message = (
-            "the job needs more memory than this worker has; use a smaller model, batch_size or data set"
-        )
-        say(ErrorEvent(code="out_of_memory", message=message).model_dump_json())
-        return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug becomes an answer
         traceback.print_exc()
+        if _is_out_of_memory(error):
+            message = "more memory is needed than there is; use a smaller model, batch_size or data set"
+            say(ErrorEvent(code="out_of_memory", message=message).model_dump_json())
+            return 1
         message = f"a bug in Prunery, please report it: {type(error).__name__}: {error}"[:500]
         say(ErrorEvent(code="internal_error", message=message).model_dump_json())
         return 1
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python and numpy say it with their class, native code with words."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in said for word in _NO_MEMORY)
 
 
 def _fetch(name: str, datasets_dir: Path | None, cache_dir: Path | None, say: Say) -> None:
@@ -73,26 +89,59 @@ def _prune(folder: Path, say: Say) -> None:
     model, data = _one_of(folder, MODEL_NAMES), _one_of(folder, DATA_NAMES)
     tokenizer = folder / "tokenizer.json"
 
-    from prune_engine.api import Labels, prune
+    from prune_engine.api import prune
 
-    labels = Labels(
-        job_id=about.get("job_id"),
-        model_filename=about.get("model_filename"),
-        data_name=about.get("dataset_name"),
-        data_source=about.get("dataset_source", "supplied"),
-    )
     result = prune(
         model,
         data,
         spec,
         listener=lambda event: say(event.model_dump_json()),
         tokenizer=tokenizer if tokenizer.exists() else None,
-        labels=labels,
+        labels=_labels(about),
     )
     outputs = result.save(folder / "out")
     report = result.report
     done = DoneEvent(density=report.density.reached, metrics=report.summary(), outputs=outputs)
     say(done.model_dump_json())
+
+
+def _inspect(folder: Path, say: Say) -> None:
+    """`spec.json`, `job.json` and the data are optional; `job.json` may name a `dataset_path`."""
+    fields = _json(folder / "spec.json") if (folder / "spec.json").exists() else {}
+    parse_spec({"density": 1.0} | fields)  # a wrong field is refused before torch is imported
+    about = _json(folder / "job.json") if (folder / "job.json").exists() else {}
+    model = _one_of(folder, MODEL_NAMES)
+    supplied = next((folder / name for name in DATA_NAMES if (folder / name).exists()), None)
+    elsewhere = about.get("dataset_path")
+    tokenizer = folder / "tokenizer.json"
+
+    from prune_engine.api import inspect as inspect_model
+    from prune_engine.inspection_page import render_inspection
+
+    inspection = inspect_model(
+        model,
+        supplied or (Path(elsewhere) if elsewhere else None),
+        fields,
+        tokenizer=tokenizer if tokenizer.exists() else None,
+        labels=_labels(about),
+    )
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
+    (out / "inspection.json").write_text(inspection.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / "inspection.html").write_text(render_inspection(inspection), encoding="utf-8")
+    outputs = ["inspection.json", "inspection.html"]
+    say(InspectedEvent(prunable=inspection.prunable, outputs=outputs).model_dump_json())
+
+
+def _labels(about: dict[str, Any]) -> Labels:
+    from prune_engine.api import Labels
+
+    return Labels(
+        job_id=about.get("job_id"),
+        model_filename=about.get("model_filename"),
+        data_name=about.get("dataset_name"),
+        data_source=about.get("dataset_source", "supplied"),
+    )
 
 
 def _one_of(folder: Path, names: tuple[str, ...]) -> Path:

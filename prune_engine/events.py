@@ -80,6 +80,17 @@ class ErrorEvent(_Event):
     param: str | None = None
 
 
+class InspectedEvent(_Event):
+    """A model was looked through; the last word of `python -m prune_engine inspect`, and of nothing else.
+
+    Whether it can be pruned is in the inspection.
+    """
+
+    type: Literal["inspected"] = "inspected"
+    prunable: bool
+    outputs: list[str] = Field(description="Files in `out/`, relative to it.")
+
+
 Event = Annotated[
     StartedEvent | StageEvent | ProgressEvent | WarningEvent | DoneEvent | ErrorEvent,
     Field(discriminator="type"),

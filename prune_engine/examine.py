@@ -11,11 +11,11 @@ from prune_engine import graph_facts
 from prune_engine.data.preparing import Match, match
 from prune_engine.data.raw import RawData
 from prune_engine.errors import PruneError
-from prune_engine.formats import OnnxModule, SourceModel, import_onnx, input_infos, output_infos
+from prune_engine.formats import SourceModel, input_infos, output_infos
 from prune_engine.gates import kept_count
 from prune_engine.inspection import Complaint, DataMatch, DensityOutlook, Inspection, ParameterCount
 from prune_engine.measure import run_session, session
-from prune_engine.preflight import model_warnings, require_finite_weights
+from prune_engine.preflight import importable, model_warnings
 from prune_engine.rehearsal import rehearse
 from prune_engine.spec import PruneSpec
 
@@ -45,7 +45,7 @@ def examine(
     begun = time.perf_counter()
     wrong, proto = list(problems), source.proto
     graph = graph_facts.inspected_graph(proto)
-    module = _attempt(wrong, lambda: _importable(source))
+    module = _attempt(wrong, lambda: importable(source))
     found = _attempt(wrong, lambda: _matched(source, raw, spec)) if raw is not None else None
     weights = graph_facts.prunable_weights(graph, module)
     prunable = sum(weight.count for weight in weights)
@@ -97,12 +97,6 @@ def _attempt(wrong: list[PruneError], work: Callable[[], T]) -> T | None:
     except PruneError as error:
         wrong.append(error)
         return None
-
-
-def _importable(source: SourceModel) -> OnnxModule:
-    module = import_onnx(source.proto)
-    require_finite_weights(module)
-    return module
 
 
 def _matched(source: SourceModel, raw: RawData, spec: PruneSpec) -> Match:

@@ -10,13 +10,24 @@ import torch
 
 from prune_engine.data.running import fixed_batch
 from prune_engine.errors import WeightsNotFiniteError
-from prune_engine.formats import OnnxModule, SourceModel, input_infos
+from prune_engine.formats import OnnxModule, SourceModel, import_onnx, input_infos
 from prune_engine.typography import count
 
 MANY_CONVOLUTIONS = 3
 ZEROS_WORTH_A_WORD = 0.01
 _SHOWN = 5
 _NARROW = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+
+
+def importable(source: SourceModel) -> OnnxModule:
+    """The model in torch, with weights that can be trained.
+
+    Raises:
+        ModelError: see `import_onnx` and `require_finite_weights`.
+    """
+    module = import_onnx(source.proto)
+    require_finite_weights(module)
+    return module
 
 
 def require_finite_weights(module: OnnxModule) -> None:

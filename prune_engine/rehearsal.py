@@ -20,7 +20,6 @@ from prune_engine.measure.sample import guessed, sample_rows
 from prune_engine.measure.step import MORE, StepCost, StepError, measure_step
 from prune_engine.report import TensorInfo
 from prune_engine.spec import PruneSpec
-from prune_engine.training.operations import row_operations
 
 _NOT_A_CHANCE = "the model cannot be pruned"
 
@@ -93,7 +92,7 @@ def rehearse(
         cost = measure_step(module, rows.take, fixed)
     except StepError as error:
         warnings.append(f"A training step could not be measured: {error}")
-    memory, seconds = _estimates(source, spec, module, rows, found, fixed, cost)
+    memory, seconds = _estimates(source, spec, module, found, fixed, cost, operations.before)
     step = None if cost is None else _step_info(cost)
     return Rehearsal(seconds, shapes, operations.before, step, memory, tuple(warnings))
 
@@ -102,10 +101,10 @@ def _estimates(
     source: SourceModel,
     spec: PruneSpec,
     module: OnnxModule,
-    rows: _Rows,
     found: Match | None,
     fixed: int | None,
     cost: StepCost | None,
+    multiply_adds: int | None,
 ) -> tuple[MemoryEstimate | None, TimeEstimate]:
     parameters = sum(weight.numel() for weight in module.weights.values())
     try:
@@ -115,7 +114,7 @@ def _estimates(
             rows=None if found is None else len(found.train),
             fixed_batch=fixed,
             labelled=found is None or found.plan.task != "distillation",
-            row_operations=None if cost is None else row_operations(module, rows.take(fixed or 2)),
+            row_operations=multiply_adds,
         )
     except PruneError as error:
         return None, unknown_time(error.message)
