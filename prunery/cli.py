@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prunery.inspect import register as register_inspect
 from prunery.prune import register as register_prune
 
 app = typer.Typer(
@@ -71,6 +72,7 @@ def up(
 
 
 register_prune(app)
+register_inspect(app)
 
 
 def main() -> None:
