@@ -49,9 +49,10 @@ def main(arguments: Sequence[str] = ()) -> int:
         "ONNX's backend tests through the importer",
         rows,
         [
-            f"`python -m benchmarks.conformance backend`: onnx {onnx.__version__}, torch {torch.__version__}. "
-            "The suite's tolerances (relative 1e-3, absolute 1e-7), but two units in the last place for 16-bit "
-            "outputs; shapes and types are compared too. At least 97 % of those in scope are asked for.",
+            f"`python -m benchmarks.conformance backend`: onnx {onnx.__version__}, torch "
+            f"{torch.__version__}. "
+            "The suite's tolerances (relative 1e-3, absolute 1e-7), but two units in the last place for "
+            "16-bit outputs; shapes and types are compared too. At least 97 % of those in scope must pass.",
         ],
         sections,
     )

@@ -55,7 +55,8 @@ def _norm(order: int) -> Reduce:
 
 def _mean(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     if not x.is_floating_point():
-        return torch.div(x.sum(axes, keepdim=keep), x.numel(), rounding_mode="trunc")
+        count = math.prod(x.shape[axis] for axis in axes)
+        return torch.div(x.sum(axes, keepdim=keep, dtype=x.dtype), count, rounding_mode="trunc")
     return x.mean(axes, keepdim=keep)
 
 
