@@ -73,18 +73,19 @@ def _check(proto: onnx.ModelProto) -> None:
         for node in function.node:
             for where, tensor in _attribute_tensors(node):
                 check_tensor(tensor, where)
-    if proto.graph.sparse_initializer:
-        raise ModelError(
-            f"The initializer {proto.graph.sparse_initializer[0].values.name!r} is stored as a sparse "
-            "tensor. "
-            "Save the model with dense initializers."
-        )
     if proto.ir_version > _NEWEST_IR:
         raise ModelError(
             f"The file is of IR version {proto.ir_version}; onnxruntime reads up to {_NEWEST_IR}. "
             f"Set model.ir_version = {_NEWEST_IR} and save it again."
         )
     read_graph(proto)
+    for kind, values in (("input", proto.graph.input), ("output", proto.graph.output)):
+        for value in values:
+            if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+                raise ModelError(
+                    f"The graph {kind} {value.name!r} declares no shape, so nobody knows how many dimensions "
+                    "it has. Declare them, open ones by a name: onnx.tools.update_model_dims, or export again."
+                )
     try:
         storage.check(proto)
     except onnx.checker.ValidationError as error:

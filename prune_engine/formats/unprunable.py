@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 
 from onnx import NodeProto
@@ -13,7 +14,6 @@ from prune_engine.formats.weight_places import vector_places
 from prune_engine.formats.weights import Roles, is_float
 
 _NORMS = ("Normalization", "Norm")
-_MOVING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand")
 
 
 def not_prunable(graph: Graph, roles: Roles) -> list[tuple[str, tuple[int, ...], str]]:
@@ -33,6 +33,10 @@ class _Reasons:
         flow.run()
         self.reached = {id(node) for node in flow.nodes}
         self.nodes = flow.nodes  # keeps them alive, and with them their ids
+        self.seen: dict[str, set[str]] = defaultdict(set)  # constant -> the values that show it
+        for value, alias in flow.aliases.items():
+            for source in alias.sources:
+                self.seen[source.name].add(value)
 
     def of(self, name: str) -> str:
         tensor = self.graph.constants[name]
@@ -44,7 +48,7 @@ class _Reasons:
             return "running statistic"
         if math.prod(tensor.dims) == 0:
             return "empty"
-        readers = list(self._readers(name, set()))
+        readers = list(self._readers(name))
         if not readers:
             return "nothing reads it"
         if all(id(node) not in self.reached for node, _ in readers):
@@ -57,16 +61,12 @@ class _Reasons:
             return "scalar"
         return self._use(name, [node for node, _ in readers])
 
-    def _readers(self, name: str, seen: set[str]) -> Iterator[tuple[NodeProto, int]]:
-        """The nodes that read a constant, behind those that only move it."""
-        if name in seen:
-            return
-        seen.add(name)
-        for node, position in self.graph.consumers.get(name, ()):
-            if node.op_type in _MOVING and position == 0:
-                yield from self._readers(node.output[0], seen)
-            else:
-                yield node, position
+    def _readers(self, name: str) -> Iterator[tuple[NodeProto, int]]:
+        """The nodes that read a constant, behind those that only move its values."""
+        for value in (name, *self.seen.get(name, ())):
+            for node, position in self.graph.consumers.get(value, ()):
+                if not any(result in self.seen.get(name, ()) for result in node.output):
+                    yield node, position
 
     def _place(self, node: NodeProto, position: int) -> str | None:
         """What a node takes at this position, where that is not arithmetic."""
