@@ -84,7 +84,7 @@ def _check(proto: onnx.ModelProto) -> None:
             if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
                 raise ModelError(
                     f"The graph {kind} {value.name!r} declares no shape, so nobody knows how many dimensions "
-                    "it has. Declare them, open ones by a name: onnx.tools.update_model_dims, or export again."
+                    "it has. Declare them (onnx.tools.update_model_dims), open ones by a name."
                 )
     try:
         storage.check(proto)
