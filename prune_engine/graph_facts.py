@@ -8,15 +8,15 @@ from collections.abc import Collection
 
 import numpy as np
 import onnx
-import onnx.inliner
 import torch
 
 from prune_engine.errors import ModelError
 from prune_engine.formats import OnnxModule, PrunableWeight
-from prune_engine.formats.graph import Graph, all_nodes, constant_tensor, domain_of, node_name
+from prune_engine.formats.graph import Graph, domain_of, node_name
 from prune_engine.formats.operators import find
 from prune_engine.formats.reading import read_graph
 from prune_engine.formats.tensors import dtype_name, to_numpy
+from prune_engine.formats.unprunable import not_prunable
 from prune_engine.formats.weights import Roles, find_roles, is_float
 from prune_engine.inspection import KeptInfo, OperatorSupport, WeightInfo
 
@@ -26,26 +26,28 @@ _SHOWN = 5
 
 def inspected_graph(proto: onnx.ModelProto) -> Graph:
     """The graph as the importer walks it. Raises ModelError where it is damaged."""
-    return read_graph(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+    return read_graph(proto)
 
 
 def operator_support(graph: Graph) -> list[OperatorSupport]:
     """Every operator of the graph and its subgraphs, the unsupported ones first, then by their number."""
     counts: Counter[tuple[str, str]] = Counter()
     unsupported: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for node in all_nodes(graph.nodes):
+    versions: dict[tuple[str, str], int] = {}
+    for node in graph.every_node:
         key = (domain_of(node), node.op_type)
         counts[key] += 1
-        if constant_tensor(node) is None and not _known(key, graph):
+        versions.setdefault(key, graph.opset(node))
+        if not _known(key, graph.opset(node)):
             unsupported[key].append(node_name(node))
     rows = [
         OperatorSupport(
             name=name,
             domain=domain or "ai.onnx",
-            opset=graph.opsets.get(domain, 1),
+            opset=versions[domain, name],
             count=count,
             supported=(domain, name) not in unsupported,
-            reason=_reason(domain, name, graph) if (domain, name) in unsupported else None,
+            reason=_reason(domain, name, versions[domain, name]) if (domain, name) in unsupported else None,
             nodes=tuple(unsupported[(domain, name)][:_SHOWN]) if (domain, name) in unsupported else (),
         )
         for (domain, name), count in counts.items()
@@ -53,15 +55,14 @@ def operator_support(graph: Graph) -> list[OperatorSupport]:
     return sorted(rows, key=lambda row: (row.supported, -row.count, row.name))
 
 
-def _known(key: tuple[str, str], graph: Graph) -> bool:
+def _known(key: tuple[str, str], opset: int) -> bool:
     domain, name = key
     if domain == "" and name in CONTROL_FLOW:
         return True
-    return find(domain, name, graph.opsets.get(domain, 1)) is not None
+    return find(domain, name, opset) is not None
 
 
-def _reason(domain: str, name: str, graph: Graph) -> str:
-    opset = graph.opsets.get(domain, 1)
+def _reason(domain: str, name: str, opset: int) -> str:
     others = [version for version in range(1, 40) if find(domain, name, version) is not None]
     if others:
         return f"not in version {opset} of {domain or 'ai.onnx'}; export with {others[0]} to {others[-1]}"
@@ -96,27 +97,19 @@ def _weight(weight: PrunableWeight, graph: Graph, module: OnnxModule | None, tot
 
 def kept_constants(graph: Graph, prunable: Collection[str]) -> list[KeptInfo]:
     """The float constants that pruning does not touch, the largest first, and why."""
-    roles = _roles(graph)
+    reasons = {name: reason for name, _, reason in not_prunable(graph, _roles(graph))}
     rows = [
         KeptInfo(
             name=name,
             shape=tuple(tensor.dims),
             dtype=dtype_name(tensor.data_type),
             count=math.prod(tensor.dims),
-            reason=_why_kept(name, roles),
+            reason=reasons[name],
         )
         for name, tensor in graph.constants.items()
-        if is_float(tensor) and name not in prunable
+        if is_float(tensor) and name not in prunable and name in reasons
     ]
     return sorted(rows, key=lambda row: -row.count)
-
-
-def _why_kept(name: str, roles: Roles) -> str:
-    if name in roles.trained:
-        return "a bias, scale or shift: it is trained and never pruned"
-    if name in roles.statistics:
-        return "a running statistic of BatchNormalization"
-    return "a constant that is no weight of a layer"
 
 
 def trained_parameters(graph: Graph, module: OnnxModule | None) -> int:
