@@ -43,22 +43,29 @@ class _Method:
         return self.coordinates == "tf_crop_and_resize"
 
 
-def _places(axis: _Axis, how: str) -> np.ndarray:
-    """Where on the input axis each output element lies."""
-    x, n, out = np.arange(axis.wanted, dtype=np.float64), axis.size, axis.wanted
-    half: np.ndarray = (x + 0.5) / axis.scale - 0.5
+def _places(axis: _Axis, how: str, single: bool = False) -> np.ndarray:
+    """Where on the input axis each output element lies; `single`: computed in float32.
+
+    Nearest neighbours need it: onnxruntime computes so, and a place half-way falls to one side or another.
+    """
+    number = np.float32 if single else np.float64
+    n, out, scale = axis.size, axis.wanted, number(axis.scale)
+    x = np.arange(out, dtype=number)
+    half = (x + number(0.5)) / scale - number(0.5)
     if how == "align_corners":
-        return np.linspace(0.0, n - 1, out) if out > 1 else np.zeros(out)
-    if how == "asymmetric":
-        return np.asarray(x / axis.scale)
-    if how == "tf_crop_and_resize":
+        half = x * number(n - 1) / number(max(out - 1, 1))
+    elif how == "asymmetric":
+        half = x / scale
+    elif how == "tf_crop_and_resize":
+        start, end = number(axis.start), number(axis.end)
         if out > 1:
-            return np.linspace(axis.start * (n - 1), axis.end * (n - 1), out)
-        return np.full(out, 0.5 * (axis.start + axis.end) * (n - 1))
-    if how == "pytorch_half_pixel" and out <= 1:
-        return np.zeros(out)
-    if how == "half_pixel_symmetric":
-        half = half + n / 2 * (1 - out / (axis.scale * n))
+            half = start * number(n - 1) + x * (end - start) * number(n - 1) / number(out - 1)
+        else:
+            half = np.full(out, number(0.5) * (start + end) * number(n - 1))
+    elif how == "pytorch_half_pixel" and out <= 1:
+        half = np.zeros(out, number)
+    elif how == "half_pixel_symmetric":
+        half = half + number(n / 2) * (1 - number(out) / (scale * number(n)))
     return half
 
 
@@ -149,8 +156,7 @@ class _Resizer:
         key = (axis, device)
         if key not in self.known:
             if self.method.mode == "nearest":
-                # A place that is whole but for rounding must not fall to its neighbour.
-                places = np.round(_places(axis, self.method.coordinates), 9)
+                places = _places(axis, self.method.coordinates, single=True)
                 index = np.clip(_ROUND[self.method.nearest](places), 0, axis.size - 1)
                 self.known[key] = torch.from_numpy(index.astype(np.int64)).to(device)
             else:
