@@ -7,15 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 
+from prune_engine.agreement import outputs_agree, values_are_written
 from prune_engine.errors import VerificationError
 from prune_engine.formats import OnnxModule, read_values, storage, structural_differences
 from prune_engine.gates import kept_count
-from prune_engine.measure import run_session, session
+from prune_engine.measure import session
 from prune_engine.report import Check
-
-AGREEMENT = 1e-4
 
 
 def verify(
@@ -40,7 +38,7 @@ def verify(
     checks = [_exact_density(pruned, masks, density), _same_graph(original, pruned), _valid(pruned)]
     runtime = session(pruned)
     checks.append(Check(name="onnxruntime loads it", passed=True, detail=onnxruntime.__version__))
-    checks.append(_outputs_agree(runtime, module, feed))
+    checks += [values_are_written(pruned, module), outputs_agree(pruned, runtime, module, feed)]
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:
         raise VerificationError(
@@ -77,29 +75,3 @@ def _valid(pruned: onnx.ModelProto) -> Check:
     except onnx.checker.ValidationError as error:
         return Check(name="onnx checker", passed=False, detail=str(error))
     return Check(name="onnx checker", passed=True, detail=f"onnx {onnx.__version__}")
-
-
-def _outputs_agree(
-    runtime: onnxruntime.InferenceSession, module: OnnxModule, feed: Mapping[str, np.ndarray]
-) -> Check:
-    """Largest difference over the largest magnitude of each output, on held-out rows."""
-    module.eval()
-    device = next(iter(module.weights.values())).device
-    with torch.no_grad():
-        outputs = module(*(torch.from_numpy(feed[name]).to(device) for name in module.input_names))
-    worst = max(
-        _relative_difference(mine.float().cpu().numpy(), theirs)
-        for mine, theirs in zip(outputs, run_session(runtime, dict(feed)), strict=True)
-    )
-    return Check(
-        name="onnxruntime agrees with the trained module",
-        passed=worst <= AGREEMENT,
-        detail=f"relative difference {worst:.1e}, at most {AGREEMENT:.0e}",
-    )
-
-
-def _relative_difference(mine: np.ndarray, theirs: np.ndarray) -> float:
-    if mine.shape != theirs.shape:
-        return float("inf")
-    scale = float(np.abs(theirs).max(initial=0.0)) or 1.0
-    return float(np.abs(mine - theirs).max(initial=0.0)) / scale

@@ -16,18 +16,23 @@ PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
-def session(model: onnx.ModelProto | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+def session(
+    model: onnx.ModelProto | bytes, threads: int | None = None, *, optimise: bool = True
+) -> onnxruntime.InferenceSession:
     """A session on the CPU, the weights in memory.
 
     Args:
         model: the model, or its bytes.
         threads: inside an operator; None: as many as onnxruntime likes.
+        optimise: let onnxruntime fuse operators, as it does by itself.
 
     Raises:
         ModelError: onnxruntime refuses the model; gives its reason.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -42,7 +42,7 @@ DENSITY = 0.5
 def test_a_sound_file_passes_every_check(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) -> None:
     proto, module, masks = pruned
     checks, _ = verify(proto, write_back(proto, module.state_values()), module, masks, DENSITY, FEED)
-    assert len(checks) == 5
+    assert len(checks) == 6
     assert all(check.passed for check in checks)
 
 

@@ -1,0 +1,103 @@
+"""Whether onnxruntime computes with the pruned file what the trained module computes.
+
+How sharply follows from the types in the file (`precision`). A file that rounds while it computes is defined
+less sharply than a float32 one: a sum that differs in its seventh digit may fall to the next step, and
+onnxruntime gives other outputs with its optimisations than without. Where such a file is beyond its limit it
+may still differ by three times what onnxruntime differs from itself. That the file holds the trained values
+bit for bit is checked apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from prune_engine.formats import OnnxModule, read_values
+from prune_engine.measure import run_session, session
+from prune_engine.precision import Precision, precision_of
+from prune_engine.report import Check
+
+Array = np.ndarray[Any, Any]
+
+_OWN = 3.0
+_LABELS = (np.int32, np.int64, np.bool_)
+
+
+def outputs_agree(
+    pruned: onnx.ModelProto,
+    runtime: onnxruntime.InferenceSession,
+    module: OnnxModule,
+    feed: Mapping[str, Array],
+) -> Check:
+    """Compare every output, on held-out rows.
+
+    Args:
+        pruned: the file, and `runtime` its session.
+        module: holds the values that the file holds.
+        feed: rows by input name, as onnxruntime takes them.
+    """
+    allowed = precision_of(pruned)
+    theirs = run_session(runtime, dict(feed))
+    found = _differences(_computed(module, feed), theirs)
+    if allowed.rounds and not _within(found, allowed):
+        plain = run_session(session(pruned, optimise=False), dict(feed))
+        own = _differences(plain, theirs)
+        allowed = replace(
+            allowed, largest=max(allowed.largest, _OWN * own[0]), mean=max(allowed.mean, _OWN * own[1])
+        )
+    detail = f"relative difference {found[0]:.1e}, at most {allowed.largest:.0e} ({allowed.why})"
+    if allowed.rounds:
+        detail += f"; on average {found[1]:.1e}, at most {allowed.mean:.0e}"
+    return Check(
+        name="onnxruntime agrees with the trained module", passed=_within(found, allowed), detail=detail
+    )
+
+
+def values_are_written(pruned: onnx.ModelProto, module: OnnxModule) -> Check:
+    """Compare every trained constant of the file with the module, bit for bit."""
+    values = module.state_values()
+    written = read_values(pruned, values, as_stored=True)
+    wrong = [name for name, value in values.items() if written[name].tobytes() != value.tobytes()]
+    return Check(
+        name="file holds the trained values",
+        passed=not wrong,
+        detail=f"{len(values)} constants" + (f", {len(wrong)} differ, such as {wrong[0]!r}" if wrong else ""),
+    )
+
+
+def _computed(module: OnnxModule, feed: Mapping[str, Array]) -> list[Array]:
+    module.eval()
+    device = next(iter(module.weights.values())).device
+    with torch.no_grad():
+        outputs = module(*(torch.from_numpy(feed[name]).to(device) for name in module.input_names))
+    return [output.cpu().numpy() for output in outputs]
+
+
+def _within(found: tuple[float, float], allowed: Precision) -> bool:
+    return found[0] <= allowed.largest and found[1] <= allowed.mean
+
+
+def _differences(mine: Sequence[Array], theirs: Sequence[Array]) -> tuple[float, float]:
+    """The largest and the mean difference over the largest magnitude, of the output where it is worst.
+
+    Class numbers are not near or far: of these the share that differs counts as the largest difference.
+    """
+    pairs = [_difference(a, b) for a, b in zip(mine, theirs, strict=True)]
+    return max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
+
+
+def _difference(mine: Array, theirs: Array) -> tuple[float, float]:
+    if mine.shape != theirs.shape:
+        return float("inf"), float("inf")
+    if theirs.dtype in _LABELS:
+        return (float((mine != theirs).mean()) if mine.size else 0.0), 0.0
+    a, b = mine.astype(np.float64), theirs.astype(np.float64)
+    scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0)) or 1.0
+    difference = np.abs(np.subtract(a, b, where=a != b, out=np.zeros_like(a)))  # infinities may be equal
+    return float(difference.max(initial=0.0)) / scale, float(difference.mean() if a.size else 0.0) / scale
