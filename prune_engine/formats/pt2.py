@@ -248,6 +248,9 @@ def _check_expression(text: str) -> None:
                 raise refused
             if node.func.id in _TAKES_A_WORD:
                 words |= {id(argument) for argument in node.args}
+        elif isinstance(node, ast.keyword):
+            if not isinstance(node.value, ast.Constant):
+                raise refused
         elif isinstance(node, ast.Name):
             if node.id not in _FUNCTIONS | _VALUES and not re.fullmatch(r"[a-z]\w{0,40}", node.id):
                 raise refused

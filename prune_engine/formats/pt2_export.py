@@ -6,7 +6,6 @@ Request: `{"model": path}`. The archive has been looked through by `pt2.scan_pt2
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +55,6 @@ def export(path: Path) -> tuple[onnx.ModelProto, list[str]]:
 
 def _load(path: Path) -> ExportedProgram:
     _register_outputs(path)
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         # The stream's name need not end in .pt2, and torch's own parts need not be read a second time.
         with path.open("rb") as stream:
@@ -107,8 +105,21 @@ def _register(kind: str) -> None:
         unflatten,
         serialized_type_name=kind,
         to_dumpable_context=list,
-        from_dumpable_context=lambda context: context if isinstance(context, list) else [],
+        from_dumpable_context=_keys,
+        flatten_with_keys_fn=lambda value: (
+            [(pytree.MappingKey(key), part) for key, part in value.items()],
+            list(value),
+        ),
     )
+
+
+def _keys(context: Any) -> list[str]:
+    """The names of an output's fields, as transformers and diffusers write them."""
+    try:
+        keys = json.loads(context) if isinstance(context, str) else context
+    except ValueError:
+        return []
+    return [str(key) for key in keys] if isinstance(keys, list) else []
 
 
 def _refuse_training_mode(program: ExportedProgram) -> None:

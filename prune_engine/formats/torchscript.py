@@ -15,7 +15,7 @@ _LARGEST_RATIO = 20  # unpacked over packed size; torch stores its archives unco
 _DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 _HIDDEN_CODE = re.compile(rb"__(?:set|get)state__")
 _FORBIDDEN = re.compile(rb"\b(?:torch|aten)\.(from_file|save|as_strided_?|set_|_load\w*|_save\w*)\s*\(")
-_CUSTOM = re.compile(rb"\bops\.(\w+)\.(\w+)")
+_CUSTOM = re.compile(rb"(?<![\w.])ops\.(\w+)\.(\w+)")  # and no class of a module named ops
 _KNOWN_NAMESPACES = {b"aten", b"prim", b"prims", b"torchvision"}
 
 
