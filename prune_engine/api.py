@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -128,6 +128,7 @@ def prune(
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
     trained = train(module, prepared, spec, device, watch.listen)
     with watch.stage("exporting", "writing the pruned values back into the graph"):
+        module.round_as_stored()
         pruned = write_back(source.proto, module.state_values(), _properties(spec, labels))
         before_finetuning = write_back(source.proto, trained.before_finetuning)
     with watch.stage("verifying", "checking and measuring the result"):
@@ -174,6 +175,7 @@ def inspect(
     tokenizer: Path | None = None,
     datasets_dir: Path | None = None,
     labels: Labels | None = None,
+    notes: Sequence[str] = (),
 ) -> Inspection:
     """What a job with this model, data and spec would find, in seconds; nothing is trained.
 
@@ -184,6 +186,7 @@ def inspect(
         tokenizer: as for `prune`.
         datasets_dir: as for `prune`.
         labels: names for the inspection.
+        notes: warnings that the caller has already.
 
     Raises:
         ModelError: the model cannot be read at all. Everything else that is wrong is among its `problems`.
@@ -203,7 +206,7 @@ def inspect(
         problems.append(error)
     source = _read_model(model, raw, asked, labels)
     density = asked.density if has_density else None
-    return examine(source, asked, density=density, raw=raw, problems=problems)
+    return examine(source, asked, density=density, raw=raw, problems=problems, notes=notes)
 
 
 def knows_its_shapes(model: Path | str | onnx.ModelProto, spec: PruneSpec) -> bool:

@@ -98,6 +98,13 @@ class OnnxModule(nn.Module):
         """
         return {name: self._value(name, original) for name, original in self._original.items()}
 
+    def round_as_stored(self) -> None:
+        """Rounds parameters and running statistics to what the file can hold of them."""
+        with torch.no_grad():
+            for name, value in self.state_values().items():
+                tensor: Tensor = getattr(self, self._keys[name])
+                tensor.copy_(torch.from_numpy(self._floats(name, value)))
+
     def _value(self, name: str, original: np.ndarray) -> np.ndarray:
         tensor: Tensor = getattr(self, self._keys[name])
         current: np.ndarray = tensor.detach().cpu().numpy()

@@ -51,10 +51,12 @@ def write_back(
     return written
 
 
-def read_values(proto: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]:
+def read_values(
+    proto: onnx.ModelProto, names: Iterable[str], as_stored: bool = False
+) -> dict[str, np.ndarray]:
     """The named constants' values, wherever the graph keeps them: initializers or Constant nodes.
 
-    Quantised weights come as the floats that they stand for.
+    Quantised weights come as the floats that they stand for, unless they are wanted `as_stored`.
 
     Raises:
         KeyError: the graph has no constant of that name.
@@ -62,7 +64,7 @@ def read_values(proto: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.nd
     stored = dict(stored_constants(name_scopes(proto.graph)[0]))
     tensors = {name: _tensor(stored[name]) for name in names}
     values = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
-    if any(tensor.data_type in QUANTISED_TYPES for tensor in tensors.values()):
+    if not as_stored and any(tensor.data_type in QUANTISED_TYPES for tensor in tensors.values()):
         for name, kept in find_roles(read_graph(proto)).quantised.items():
             if name in values:
                 values[name] = kept.dequantised(values[name])
