@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _PR_SET_PDEATHSIG = 1
 _REASONS = {
@@ -20,23 +21,35 @@ _REASONS = {
 }
 
 
-def die_with_parent() -> Callable[[], None] | None:
+def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], None] | None:
     """A `preexec_fn` that has the kernel send SIGKILL to the new process when the starting thread ends.
 
     It survives `exec` and needs nobody who watches, so `kill -9` of the parent leaves nothing behind.
     Linux only; elsewhere None, and only an orderly end of the parent ends the child.
+
+    Args:
+        limits: what the new process may use at most, by `resource.RLIMIT_*`.
     """
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)  # looked up before the fork: the child must not allocate much
     parent = os.getpid()
+    chosen = {kind: _allowed(kind, most) for kind, most in (limits or {}).items()}
 
     def arrange() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it ended in between
             os._exit(1)
+        for kind, most in chosen.items():
+            resource.setrlimit(kind, (most, most))
 
     return arrange
+
+
+def _allowed(kind: int, most: int) -> int:
+    """The limit, or the one that we are under ourselves where that is lower."""
+    hard = resource.getrlimit(kind)[1]
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
 
 
 def ended(status: int) -> str:

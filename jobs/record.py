@@ -48,6 +48,11 @@ class ModelFile(_Part):
     bytes: int
     sha256: str
 
+    @property
+    def input_name(self) -> str:
+        """Its name in the folder that a child finds it in."""
+        return "model.pt" if self.format == "torchscript" else f"model.{self.format}"
+
 
 class DatasetRef(_Part):
     """The data: a name in the catalogue, or an uploaded file."""

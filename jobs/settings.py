@@ -87,6 +87,18 @@ class Settings(BaseSettings):
         description="Command that fetches a named data set, as JSON; the name and folders are appended. "
         "Unset: this Python with `-m prune_engine fetch`.",
     )
+    inspections: int = Field(
+        2, ge=1, le=64, description="Models that the API looks through at the same time, each in a process."
+    )
+    inspect_seconds: float = Field(
+        60.0, gt=0, description="Longest time that a model may be looked through; processor time too."
+    )
+    inspect_memory_bytes: Bytes = Field(8 * GIB, description="Memory that looking through a model may take.")
+    inspect_command: tuple[str, ...] | None = Field(
+        None,
+        description="Command that looks through a folder's model, as JSON; the folder is appended. "
+        "Unset: this Python with `-m prune_engine inspect`.",
+    )
     child_threads: int | None = Field(
         None,
         ge=1,

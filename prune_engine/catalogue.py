@@ -145,6 +145,11 @@ def check_name(name: str, datasets_dir: Path | None) -> None:
     )
 
 
+def is_built_in(name: str) -> bool:
+    """Whether the data set comes with Prunery, so that nothing needs to be fetched."""
+    return any(entry.name == name and entry.source == BUILT_IN for entry in _KNOWN)
+
+
 def find(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path | None:
     """The path of a data set that is on this machine already: in the local folder, else in the cache.
 

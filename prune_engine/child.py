@@ -106,7 +106,7 @@ def _prune(folder: Path, say: Say) -> None:
 
 
 def _inspect(folder: Path, say: Say) -> None:
-    """`spec.json`, `job.json` and the data are optional; `job.json` may name a `dataset_path`."""
+    """`spec.json`, `job.json` and the data are optional; `job.json` may have `dataset_path` and `notes`."""
     fields = _json(folder / "spec.json") if (folder / "spec.json").exists() else {}
     parse_spec({"density": 1.0} | fields)  # a wrong field is refused before torch is imported
     about = _json(folder / "job.json") if (folder / "job.json").exists() else {}
@@ -124,6 +124,7 @@ def _inspect(folder: Path, say: Say) -> None:
         fields,
         tokenizer=tokenizer if tokenizer.exists() else None,
         labels=_labels(about),
+        notes=about.get("notes", ()),
     )
     out = folder / "out"
     out.mkdir(exist_ok=True)

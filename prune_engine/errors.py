@@ -215,3 +215,14 @@ class VerificationError(EngineError):
     """The pruned model failed one of the checks that gate success."""
 
     code = "verification_failed"
+
+
+def told(code: str, message: str, param: str | None = None) -> PruneError:
+    """The error that another process told of by its code; of a code without a class, a bare `PruneError`."""
+    kinds = [PruneError]
+    for kind in kinds:
+        kinds += [one for one in kind.__subclasses__() if one.__module__ == __name__]
+    found = next((kind for kind in kinds if kind.code == code), PruneError)
+    error = found(message, param=param)
+    error.code = code  # type: ignore[misc]
+    return error

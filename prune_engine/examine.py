@@ -29,6 +29,7 @@ def examine(
     density: float | None = None,
     raw: RawData | None = None,
     problems: Sequence[PruneError] = (),
+    notes: Sequence[str] = (),
 ) -> Inspection:
     """What a job with this model would find. What is wrong with model or data is told, not raised.
 
@@ -38,6 +39,7 @@ def examine(
         density: the density that was asked for; None: none was.
         raw: the data; None: there are none.
         problems: what has been found to be wrong already.
+        notes: warnings that there are already.
 
     Raises:
         ModelError: the graph is so damaged that its nodes cannot be walked.
@@ -56,7 +58,7 @@ def examine(
     warnings = list(source.warnings) if module is None else model_warnings(source, module)
     inputs = input_infos(proto)
     measured = rehearse(source, spec, module, inputs, found)
-    warnings += [*(raw.warnings if raw else ()), *(found.unused if found else ()), *measured.warnings]
+    warnings += [*notes, *(raw.warnings if raw else ()), *(found.unused if found else ()), *measured.warnings]
     if raw is None and len(inputs) > 1:
         names = ", ".join(f"'{info.name}'" for info in inputs)
         warnings.append(f"The model has {len(inputs)} inputs; the data must have an array for each: {names}.")

@@ -17,12 +17,13 @@ from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from prune_engine import __version__
 from service import docs_page, handlers
+from service.inspector import Inspector
 from service.metrics import Metrics
 from service.openapi import schema
 from service.reads import Reads
 from service.requests import RequestMiddleware
 from service.rooms import Rooms
-from service.routes import datasets, events, files, jobs, operation
+from service.routes import datasets, events, files, jobs, models, operation
 
 _log = structlog.get_logger("service")
 
@@ -45,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
-    routers = [part.router for part in (jobs, events, files, datasets, operation)]
+    routers = [part.router for part in (jobs, events, files, models, datasets, operation)]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
@@ -57,7 +58,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     store = AsyncJobStore(settings)
-    rooms = Rooms(settings, store, ArtifactStore(settings), Doorbell(settings), metrics, Reads(store))
+    rooms = Rooms(
+        settings,
+        store,
+        ArtifactStore(settings),
+        Doorbell(settings),
+        metrics,
+        Reads(store),
+        Inspector(settings),
+    )
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.
     warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "celery.app.amqp"))

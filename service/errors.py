@@ -20,6 +20,10 @@
         ├── MethodNotAllowedError         method_not_allowed          405
         ├── RangeNotSatisfiableError      range_not_satisfiable       416
         ├── ResultNotReadyError           result_not_ready            409
+        ├── InspectionError               inspection_failed           500
+        │   ├── InspectionBusyError       inspection_busy             503
+        │   ├── InspectionTimeoutError    inspection_timeout          422
+        │   └── InspectionCrashedError    inspection_crashed          422
         └── InternalError                 internal_error              500
 
 The errors of `prune_engine.errors` and `jobs.errors` keep their own codes; `service.problems` says with which
@@ -147,6 +151,30 @@ class ResultNotReadyError(ServiceError):
     """The job has no result: it has not ended yet, or it did not succeed."""
 
     code, status, title = "result_not_ready", 409, "The job has no result"
+
+
+class InspectionError(ServiceError):
+    """A model cannot be looked through before a job."""
+
+    code, status, title = "inspection_failed", 500, "The model could not be looked through"
+
+
+class InspectionBusyError(InspectionError):
+    """As many models as the settings allow are being looked through."""
+
+    code, status, title = "inspection_busy", 503, "Other models are being looked through"
+
+
+class InspectionTimeoutError(InspectionError):
+    """Looking through the model takes longer than the settings allow."""
+
+    code, status, title = "inspection_timeout", 422, "The model takes too long to look through"
+
+
+class InspectionCrashedError(InspectionError):
+    """The process that looked through the model ended without a word: crashed, or out of memory."""
+
+    code, status, title = "inspection_crashed", 422, "The model could not be looked through"
 
 
 class InternalError(ServiceError):

@@ -35,6 +35,28 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
         FieldMissingError: there is no density.
         FieldConflictError: a field was given both by itself and in `spec`.
     """
+    given = spec_fields(fields)
+    if "density" not in given:
+        raise FieldMissingError(
+            "density is missing; send the share of the weights to keep, in (0, 1]: density=0.1",
+            param="density",
+        )
+    return parse_spec(given)
+
+
+def partial_spec_of(fields: dict[str, str]) -> dict[str, Any]:
+    """The fields of the spec that were sent, each checked; there need not be a density.
+
+    Raises:
+        SpecError, FieldConflictError: as `spec_of` raises them.
+    """
+    given = spec_fields(fields)
+    parse_spec({"density": 1.0} | given)
+    return given
+
+
+def spec_fields(fields: dict[str, str]) -> dict[str, Any]:
+    """Every field of the spec that was sent, by itself or in `spec`, not yet checked. Raises as `spec_of`."""
     given: dict[str, Any] = _json_object(fields[SPEC]) if SPEC in fields else {}
     for name in given:
         if name in FILES:
@@ -47,12 +69,7 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
                 f"{name} was sent as a field and in spec; send it in one of the two", param=name
             )
         given[name] = value.strip()
-    if "density" not in given:
-        raise FieldMissingError(
-            "density is missing; send the share of the weights to keep, in (0, 1]: density=0.1",
-            param="density",
-        )
-    return parse_spec(given)
+    return given
 
 
 def _json_object(text: str) -> dict[str, Any]:

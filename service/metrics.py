@@ -50,6 +50,12 @@ class Metrics:
         self.refused = Counter(
             "prunery_jobs_refused", "Submissions refused, by code.", ["code"], registry=self.registry
         )
+        self.inspected = Counter(
+            "prunery_inspections",
+            "Models looked through: prunable, not_prunable, or the code of the error.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._jobs = Gauge("prunery_jobs", "Jobs in the store.", ["status"], registry=self.registry)
         self._outcomes = Gauge(
             "prunery_job_outcomes",

@@ -27,7 +27,7 @@ async def submit(request: Request, rooms: Rooms) -> Job:
     """
     job_id = new_job_id()
     try:
-        job = await _job_of(await receive_form(request, rooms, job_id), rooms, job_id)
+        job = await job_of(await receive_form(request, rooms, job_id), rooms, job_id)
         await rooms.store.create(job)
     except BaseException as error:
         if isinstance(error, PruneError):
@@ -42,7 +42,7 @@ async def submit(request: Request, rooms: Rooms) -> Job:
     return job
 
 
-async def _job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
+async def job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
     """The record that the form asks for.
 
     Raises:
@@ -64,17 +64,30 @@ async def _job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
 
 
 async def _dataset_of(form: Form, rooms: Rooms) -> DatasetRef:
+    found = await chosen_dataset(form, rooms)
+    if found is None:
+        raise FieldMissingError(
+            "dataset is missing; send the name of a data set that GET /datasets lists (dataset=digits), "
+            "or a file (dataset=@data.npz)",
+            param="dataset",
+        )
+    return found
+
+
+async def chosen_dataset(form: Form, rooms: Rooms) -> DatasetRef | None:
+    """The data of a form: the file, or a name that the catalogue has; None where neither was sent.
+
+    Raises:
+        FieldConflictError: both were sent.
+        UnknownDatasetError: no data set has this name.
+    """
     name = form.fields.get("dataset", "").strip()
     if form.dataset is not None:
         if name:
             raise FieldConflictError("dataset was sent as a name and as a file; send one", param="dataset")
         return form.dataset
     if not name:
-        raise FieldMissingError(
-            "dataset is missing; send the name of a data set that GET /datasets lists (dataset=digits), "
-            "or a file (dataset=@data.npz)",
-            param="dataset",
-        )
+        return None
     await anyio.to_thread.run_sync(check_name, name, rooms.settings.datasets_dir)
     return DatasetRef(source="named", name=name)
 

@@ -14,7 +14,6 @@ from jobs.record import Job
 from jobs.settings import Settings
 
 _PART = 8 * 1024 * 1024
-_SUFFIX = {"onnx": "onnx", "torchscript": "pt", "pt2": "pt2", "zip": "zip"}
 # What fetching a data set needs besides: the way to the network.
 _NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
@@ -40,7 +39,7 @@ def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore, between: Call
         "dataset_source": job.dataset.source,
     }
     (folder / "job.json").write_text(json.dumps(about))
-    artifacts.fetch_file(input_key(job.id, "model"), folder / f"model.{_SUFFIX[job.model.format]}", between)
+    artifacts.fetch_file(input_key(job.id, "model"), folder / job.model.input_name, between)
     if job.dataset.source == "supplied":
         artifacts.fetch_file(input_key(job.id, "data"), data_file(job, folder), between)
     if job.tokenizer is not None:

@@ -30,7 +30,7 @@ from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine import catalogue
-from prune_engine.errors import DatasetUnavailableError, PruneError
+from prune_engine.errors import DatasetUnavailableError, PruneError, told
 from prune_engine.events import DoneEvent, ErrorEvent, StageEvent, parse_event
 from worker import inputs
 from worker.child import Child
@@ -165,7 +165,7 @@ class Supervisor:
         if "path" in found:
             inputs.take_dataset(Path(found["path"]), job, folder, partial(self._tend, job, relay))
         elif "code" in found:
-            raise _said(found)
+            raise told(str(found["code"]), str(found.get("message", "")), found.get("param"))
         else:
             log.warning("%s: fetching %s: %s", job.id, name, child.errors())
             raise DatasetUnavailableError(f"fetching '{name}' failed: {child.crash_reason()}")
@@ -256,10 +256,3 @@ class Supervisor:
                     raise
                 log.warning("trying again in a second: %s", error)
                 time.sleep(1.0)
-
-
-def _said(event: dict[str, Any]) -> PruneError:
-    """The error that a fetching process told of; the code is this instance's own."""
-    error = PruneError(str(event.get("message", "")), param=event.get("param"))
-    error.code = str(event["code"])  # type: ignore[misc]
-    return error

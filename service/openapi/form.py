@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prune_engine.spec import PruneSpec
@@ -15,8 +16,8 @@ def spec_components() -> dict[str, Any]:
     return components
 
 
-def request_body() -> dict[str, Any]:
-    """`requestBody` of `POST /jobs`."""
+def request_body(required: Sequence[str] = ("model", "dataset", "density")) -> dict[str, Any]:
+    """`requestBody` of `POST /jobs`, and of an operation that asks for fewer of its fields."""
     spec = PruneSpec.model_json_schema(ref_template=_REF)
     properties: dict[str, Any] = {
         "model": {
@@ -51,7 +52,7 @@ def request_body() -> dict[str, Any]:
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["model", "dataset", "density"],
+                    "required": list(required),
                     "properties": properties,
                     "additionalProperties": False,
                 },

@@ -44,6 +44,14 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     engine_errors.ModelFormatError(
         "m.onnx is a PNG image; send an .onnx file, or a TorchScript file saved with torch.jit.save"
     ),
+    engine_errors.ConversionError(
+        "A TorchScript file does not say which shapes it takes; send data with the model, or input_specs"
+    ),
+    errors.InspectionBusyError("2 models are being looked through; try again in a few seconds"),
+    errors.InspectionTimeoutError("the model could not be looked through within 60 s; submit the job"),
+    errors.InspectionCrashedError(
+        "the process that looked through the model is gone: it was ended by SIGSEGV: native code crashed"
+    ),
     engine_errors.DataEmptyError("d.npz is empty: 0 bytes came in; check the path after dataset=@"),
     engine_errors.DataError("d.npz is a damaged zip archive: its directory is missing; send the whole file"),
     engine_errors.DataFormatError(

@@ -12,7 +12,7 @@ from service.errors import InternalError
 from service.openapi.form import spec_components
 from service.openapi.responses import header
 from service.problems import MEDIA_TYPE, Problem, problem_of
-from service.routes import files
+from service.routes import files, models
 
 DESCRIPTION = """Pruning as a service: send a trained model and a density, get back a pruned ONNX file of
 exactly that density and a report that tells what it cost and what it bought.
@@ -24,6 +24,7 @@ Every refusal is a problem (RFC 9457) with a stable `code`. Every answer carries
 TAGS = [
     {"name": "jobs", "description": "Submit, watch, cancel and delete pruning jobs."},
     {"name": "results", "description": "The pruned model, the report and every other file of a job."},
+    {"name": "models", "description": "Look through a model before any job."},
     {"name": "data sets", "description": "The data sets that a job may name."},
     {"name": "operation", "description": "Health, readiness and metrics."},
 ]
@@ -52,6 +53,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(spec_components())
     schemas.update(files.components())
+    schemas.update(models.components())
     schemas["Problem"] = Problem.model_json_schema(mode="serialization")
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -7,24 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from jobs.errors import JobNotFoundError, NotCancellableError, NotDeletableError, TooLargeError
+from jobs.errors import JobNotFoundError, NotCancellableError, NotDeletableError
 from jobs.record import ENDED, Job, Status
-from prune_engine.errors import (
-    DataEmptyError,
-    DataError,
-    DataFormatError,
-    DataUnsafeError,
-    ModelEmptyError,
-    ModelError,
-    ModelFormatError,
-    SpecError,
-    UnknownDatasetError,
-)
-from service import errors
+from service import errors, inspection
 from service.openapi import examples
 from service.openapi.form import request_body
+from service.openapi.inspections import INSPECTED
 from service.openapi.responses import header, json_answer, problems
 from service.rooms import InRooms, Rooms
+from service.routes.models import REFUSALS, Accept, Format
 from service.routes.parameters import JobId, check_job_id
 from service.submission import submit
 from service.views import JobList, JobView, job_path, view_of
@@ -47,31 +38,27 @@ _HEADERS = {
     summary="Submit a job",
     openapi_extra={"requestBody": request_body()},
     responses={
+        200: INSPECTED | {"description": "With `validate_only`: what the job would find; nothing is queued."},
         202: json_answer("The job is recorded and queued.", _HEADERS, queued=examples.QUEUED),
-        **problems(
-            errors.MultipartInvalidError,
-            errors.MultipartRequiredError,
-            errors.FieldMissingError,
-            errors.FieldUnknownError,
-            errors.FieldRepeatedError,
-            errors.FieldConflictError,
-            errors.FieldInvalidError,
-            errors.FieldTooLargeError,
-            TooLargeError,
-            SpecError,
-            ModelEmptyError,
-            ModelFormatError,
-            ModelError,
-            DataEmptyError,
-            DataFormatError,
-            DataUnsafeError,
-            DataError,
-            UnknownDatasetError,
-        ),
+        **REFUSALS,
     },
 )
-async def create_job(request: Request, rooms: InRooms) -> Any:
+async def create_job(
+    request: Request,
+    rooms: InRooms,
+    validate_only: Annotated[
+        bool,
+        Query(
+            description="Queue nothing; answer what the job would find, or the problem it would fail with.",
+            examples=[True],
+        ),
+    ] = False,
+    format: Format = None,
+    accept: Accept = "",
+) -> Any:
     """Send a model, a density and data as multipart/form-data. Answers when the job is safely on disk."""
+    if validate_only:
+        return inspection.answer(await inspection.validate(request, rooms), format, accept)
     job = await submit(request, rooms)
     return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
 

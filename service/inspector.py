@@ -1,0 +1,203 @@
+"""Looking through models, each in a child process of its own: a few at a time, and limited.
+
+The API parses no model; what does is started here as a worker starts its children: in its own session, with
+an environment of a handful of variables, and limits on memory and processor time besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from jobs.child_environment import child_environment
+from jobs.process import die_with_parent, ended
+from jobs.scratch import Scratch
+from jobs.settings import Settings
+from prune_engine.errors import told
+from service.errors import (
+    ClientGoneError,
+    InspectionBusyError,
+    InspectionCrashedError,
+    InspectionTimeoutError,
+)
+
+# Seconds that a request waits for one of the others to end before it is told to come again.
+PATIENCE: Final = 10.0
+_TAIL: Final = 65_536
+_READ: Final = 65_536
+_FLED: Final = 2.0
+_log = structlog.get_logger("service")
+
+
+class Inspector:
+    """Runs the children of one API."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.inspections)
+        self._scratch: Scratch | None = None
+
+    @contextlib.asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """An empty folder, removed with all that is in it when the block ends, however it ends."""
+        with contextlib.ExitStack() as opened:
+
+            def enter() -> Path:
+                if self._scratch is None:
+                    owner = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+                    self._scratch = Scratch(self._settings.scratch, owner)
+                return opened.enter_context(self._scratch.folder(f"inspection-{secrets.token_hex(8)}"))
+
+            try:
+                with anyio.CancelScope(shield=True):
+                    folder = await anyio.to_thread.run_sync(enter)
+                yield folder
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(opened.close)
+
+    async def run(self, folder: Path, *leave: asyncio.Future[Any]) -> None:
+        """Have a child look through the model in `folder`; its result lies in `folder/out`.
+
+        Args:
+            folder: as `python -m prune_engine inspect` wants it.
+            leave: when one of these is done, nobody waits for the result any more.
+
+        Raises:
+            PruneError: what the child told of.
+            InspectionBusyError, InspectionTimeoutError, InspectionCrashedError: as they say.
+            ClientGoneError: one of `leave` was done first.
+        """
+        await self._take_slot()
+        try:
+            await self._run(folder, leave)
+        finally:
+            self._slots.release()
+
+    async def close(self) -> None:
+        """Remove what is left."""
+        if self._scratch is not None:
+            await anyio.to_thread.run_sync(self._scratch.close)
+
+    async def _take_slot(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._slots.acquire()
+        except TimeoutError:
+            number = self._settings.inspections
+            raise InspectionBusyError(
+                f"{number} model{'s are' if number > 1 else ' is'} being looked through, as many as this "
+                "service allows at a time; try again in a few seconds",
+                headers={"Retry-After": "10"},
+            ) from None
+
+    async def _run(self, folder: Path, leave: Sequence[asyncio.Future[Any]]) -> None:
+        settings = self._settings
+        command = settings.inspect_command or (sys.executable, "-P", "-m", "prune_engine", "inspect")
+        child = await asyncio.create_subprocess_exec(
+            *command,
+            str(folder),
+            cwd=folder,
+            env=child_environment(settings, folder),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent(_limits(settings)),
+        )
+        said, errors = (
+            asyncio.ensure_future(_tail(pipe)) for pipe in (child.stdout, child.stderr) if pipe is not None
+        )
+        exited = asyncio.ensure_future(child.wait())
+        try:
+            await asyncio.wait(
+                {exited, *leave}, timeout=settings.inspect_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            in_time = exited.done()
+        finally:
+            with anyio.CancelScope(shield=True):
+                _end(child.pid)  # and whatever it has started and left behind
+                status = await exited
+                await asyncio.wait({said, errors}, timeout=_FLED)
+                for reader in (said, errors):
+                    reader.cancel()
+        if not in_time:
+            if any(future.done() for future in leave):
+                raise ClientGoneError("nobody waits for the inspection any more")
+            raise _too_slow(settings)
+        self._judge(status, _heard(said), _heard(errors))
+
+    def _judge(self, status: int, said: bytes, errors: bytes) -> None:
+        """Raise what the child told of, or why it could not tell anything."""
+        last = _last_event(said)
+        if last.get("type") == "inspected":
+            return
+        if last.get("type") == "error":
+            raise told(str(last.get("code")), str(last.get("message"))[:4000], last.get("param"))
+        if status in (-signal.SIGXCPU, -signal.SIGALRM):
+            raise _too_slow(self._settings)
+        _log.warning("inspection crashed", status=status, errors=errors[-2000:].decode(errors="replace"))
+        raise InspectionCrashedError(
+            f"the process that looked through the model is gone: {ended(status)}; it may take "
+            f"{self._settings.inspect_memory_bytes:,} bytes of memory here; check the model in onnxruntime, "
+            "or submit the job, which may have more"
+        )
+
+
+def _too_slow(settings: Settings) -> InspectionTimeoutError:
+    return InspectionTimeoutError(
+        f"the model could not be looked through within {settings.inspect_seconds:g} s; submit the job "
+        "without validate_only, which has as long as it takes"
+    )
+
+
+def _limits(settings: Settings) -> dict[int, int]:
+    """Memory, processor time, and no core dumps."""
+    threads = settings.child_threads or os.cpu_count() or 1
+    return {
+        resource.RLIMIT_DATA: settings.inspect_memory_bytes,
+        resource.RLIMIT_CPU: math.ceil(settings.inspect_seconds * threads),
+        resource.RLIMIT_CORE: 0,
+    }
+
+
+def _end(pid: int) -> None:
+    """Kill a process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+async def _tail(pipe: asyncio.StreamReader) -> bytes:
+    """The end of what a process says, all of it read."""
+    kept = b""
+    while chunk := await pipe.read(_READ):
+        kept = (kept + chunk)[-_TAIL:]
+    return kept
+
+
+def _heard(reader: asyncio.Future[bytes]) -> bytes:
+    return reader.result() if reader.done() and not reader.cancelled() else b""
+
+
+def _last_event(said: bytes) -> dict[str, Any]:
+    for line in reversed(said.splitlines()):
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                return event
+    return {}
