@@ -77,7 +77,8 @@ class Compiler:
                     "The file is damaged, or its exporter wrote something else than ONNX asks for."
                 ) from error
         refuse(self.problems)
-        outputs = tuple(self.tensor_slot(value.name) for value in self.graph.outputs)
+        outputs = tuple(self._output_slot(value.name) for value in self.graph.outputs)
+        refuse(self.problems)
         return Plan(
             with_lifetimes(self.steps, outputs),
             tuple(self.template),
@@ -88,6 +89,13 @@ class Compiler:
             self.buffers,
             self.roles.quantised,
         )
+
+    def _output_slot(self, name: str) -> int:
+        try:
+            return self.tensor_slot(name)
+        except NotSupportedError as error:
+            self.problems.append(Problem(error.what, f"the output {name!r}", error.instead))
+            return self.new_slot()
 
     def _input_type(self, value: ValueInfoProto) -> torch.dtype:
         try:

@@ -7,6 +7,7 @@ import onnx
 from prune_engine.errors import ModelError, NoPrunableWeightsError
 from prune_engine.formats.batch import free_batch
 from prune_engine.formats.compiler import Compiler
+from prune_engine.formats.fitting import require_fitting_weights
 from prune_engine.formats.graph import Graph
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.reading import read_graph
@@ -36,10 +37,12 @@ def _import(proto: onnx.ModelProto) -> OnnxModule:
     check_opset(graph)
     roles = find_roles(graph)
     if not roles.prunable:
+        Compiler(graph, roles).run()  # an operator that is not known may be what has the weights
         raise NoPrunableWeightsError(
             "The graph has no float weight that could be pruned: no convolution, matrix product or embedding "
             "takes a float initializer. If this is a quantised model, send the float one it was made from."
         )
+    require_fitting_weights(graph)
     return _module(graph, roles)
 
 

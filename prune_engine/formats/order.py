@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Set as AbstractSet
 
 import onnx
@@ -21,7 +21,11 @@ def computing_order(graph: onnx.GraphProto, known: AbstractSet[str]) -> list[int
     Raises:
         ModelError: a value is used but never defined, defined twice, or depends on itself.
     """
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    stored = Counter(tensor.name for tensor in graph.initializer)
+    for name, count in stored.items():
+        if count > 1:
+            raise ModelError(f"The graph defines the initializer {name!r} twice. The file is damaged.")
+    own = {value.name for value in graph.input} | set(stored)
     producer: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         for name in node.output:

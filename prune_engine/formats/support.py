@@ -58,10 +58,9 @@ def check_opset(graph: Graph) -> None:
     """
     opset = graph.opsets[""]
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        target = max(OLDEST_OPSET, 13) if opset < OLDEST_OPSET else NEWEST_OPSET
         raise UnsupportedOperatorError(
             f"The model is of opset {opset}; Prunery knows the opsets {OLDEST_OPSET} to {NEWEST_OPSET}. "
-            f"Convert it: onnx.version_converter.convert_version(model, {target})."
+            f"Convert it: onnx.version_converter.convert_version(model, {NEWEST_OPSET})."
         )
 
 
@@ -95,11 +94,14 @@ def way_round(node: Node) -> str:
     if node.domain == "":
         if node.operator in _OPERATORS:
             return _OPERATORS[node.operator]
+        if node.operator == "Constant":
+            return STRINGS
         known = [row for row in rows() if row.domain == "" and row.name == node.operator]
         if known:
+            target = known[0].since if node.opset < known[0].since else known[-1].until
             return (
                 f"{node.operator} is known from opset {known[0].since} to {known[-1].until}: "
-                f"onnx.version_converter.convert_version(model, {known[-1].until})."
+                f"onnx.version_converter.convert_version(model, {target})."
             )
         return _ANY
     return (

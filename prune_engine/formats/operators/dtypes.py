@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from prune_engine.errors import ModelError
+from prune_engine.formats.operators.table import NotSupportedError
 
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 """Types of trained values; narrower floats exist only behind a scale."""
@@ -57,15 +57,12 @@ def compute_dtype(element_type: int) -> torch.dtype:
     """The torch type in which an ONNX element type is computed.
 
     Raises:
-        ModelError: for strings and complex numbers.
+        NotSupportedError: for strings and complex numbers.
     """
     if element_type not in _COMPUTE:
         known = element_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(element_type) if known else f"unknown (type {element_type})"
-        raise ModelError(
-            f"The graph computes with {name} values, which Prunery does not train. "
-            "Export the model with float32 or float16 tensors."
-        )
+        raise NotSupportedError(f"{name} values", "Export the model with float32 or float16 tensors.")
     return _COMPUTE[element_type]
 
 
@@ -73,7 +70,7 @@ def carried(array: np.ndarray, element_type: int) -> Tensor:
     """Values of an ONNX element type as the tensor that the importer computes with; a copy.
 
     Raises:
-        ModelError: for strings and complex numbers.
+        NotSupportedError: for strings and complex numbers.
     """
     dtype = str(compute_dtype(element_type)).removeprefix("torch.")
     return torch.from_numpy(np.array(array).astype(dtype))
