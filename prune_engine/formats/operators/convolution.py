@@ -72,28 +72,17 @@ def _conv_transpose_of(node: Node, shape: tuple[int, ...]) -> Kernel:
         return partial(_whole, transpose, frame.padding, extra)
 
     def kernel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        full = pad(transpose(x, weight, bias), (0,) * rank + extra)
+        full = pad(transpose(x, weight), (0,) * rank + extra)
         for axis in range(rank):
-            size = full.shape[2 + axis]
-            if wanted is not None:
-                total, length = size - wanted[axis], wanted[axis]
-            elif frame.automatic:
-                length = x.shape[2 + axis] * frame.strides[axis]
-                total = size - length
-            else:
-                total = frame.pads[axis] + frame.pads[axis + rank]
-                length = size - total
-            begin = (
-                frame.pads[axis] if wanted is None and not frame.automatic else _begin(total, frame.auto_pad)
-            )
-            if begin < 0:
-                full = pad(full, tuple(-begin if a == axis else 0 for a in range(rank)) + (0,) * rank)
-                begin = 0
-            short = begin + length - full.shape[2 + axis]
-            if short > 0:
-                full = pad(full, (0,) * rank + tuple(short if a == axis else 0 for a in range(rank)))
+            size, begin = full.shape[2 + axis], frame.pads[axis]
+            length = size - begin - frame.pads[axis + rank]
+            if wanted is not None or frame.automatic:
+                length = x.shape[2 + axis] * frame.strides[axis] if wanted is None else wanted[axis]
+                begin = _begin(max(size - length, 0), frame.auto_pad)
+            short = max(begin + length - size, 0)
+            full = pad(full, (0,) * rank + tuple(short if a == axis else 0 for a in range(rank)))
             full = full.narrow(2 + axis, begin, length)
-        return full
+        return full if bias is None else full + bias.view(-1, *[1] * rank)
 
     return kernel
 

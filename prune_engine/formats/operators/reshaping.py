@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -102,7 +103,17 @@ def _expand(node: Node) -> Kernel:
     return kernel
 
 
-@operator("Tile", host=(1,))
+@operator("Tile", until=5, host=(1, 2))
+def _tile_along_axis(node: Node) -> Kernel:
+    def kernel(x: Tensor, count: int | list[int], axis: int | list[int]) -> Tensor:
+        dim, times = (v[0] if isinstance(v, list) else v for v in (axis, count))
+        check_size([*x.shape, times])
+        return x.repeat([times if i == dim % x.dim() else 1 for i in range(x.dim())])
+
+    return kernel
+
+
+@operator("Tile", since=6, host=(1,))
 def _tile(node: Node) -> Kernel:
     def kernel(x: Tensor, repeats: Sequence[int]) -> Tensor:
         check_size([size * count for size, count in zip(x.shape, repeats, strict=True)])
@@ -159,24 +170,22 @@ def _space_to_depth(node: Node) -> Kernel:
 
 @operator("Dropout", until=11)
 def _no_dropout(node: Node) -> Kernel:
-    """Before opset 12 Dropout is an inference operator: nothing is dropped."""
-    return _kept(node)
+    """Before opset 12 Dropout is of inference: nothing is dropped, and onnxruntime's mask is zero."""
+    if len(node.outputs) == 1:
+        return lambda x: x
+    return lambda x: (x, torch.zeros_like(x, dtype=x.dtype if node.opset < 10 else torch.bool))
 
 
 @operator("Dropout", since=12, training=True, host=(1, 2))
 def _dropout(node: Node) -> Kernel:
     """Drops only where the file itself says `training_mode` and the module trains."""
-    outputs = _kept(node)
+    with_mask = len(node.outputs) > 1
 
     def kernel(training: bool, x: Tensor, ratio: float | None = None, mode: bool | None = None) -> object:
-        if training and mode:
-            x = functional.dropout(x, 0.5 if ratio is None else ratio)
-        return outputs(x)
+        dropped = (0.5 if ratio is None else ratio) if training and mode else 0.0
+        if not with_mask:
+            return functional.dropout(x, dropped) if dropped else x
+        mask = torch.rand(x.shape, device=x.device) >= dropped
+        return x * mask / max(1 - dropped, torch.finfo(x.dtype).tiny), mask
 
     return kernel
-
-
-def _kept(node: Node) -> Kernel:
-    if len(node.outputs) == 1:
-        return lambda x, *_: x
-    return lambda x, *_: (x, x.new_ones(x.shape).bool())
