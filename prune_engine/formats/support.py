@@ -19,6 +19,8 @@ _ANY = "Export the model without them, with the standard ONNX operators."
 _NAMES_SHOWN = 12
 _DOMAINS = {
     "com.microsoft": "Send the file as it was before onnxruntime optimised it.",
+    "com.microsoft.nchwc": "Send the file as it was before onnxruntime optimised it for this processor; with "
+    "graph_optimization_level=ORT_ENABLE_EXTENDED it writes nothing of the kind.",
     "aten": "Export with torch.onnx.export(..., dynamo=True), which writes no ATen operators.",
     "ai.onnx.ml": "Send only the neural network: trees, scalers and encoders have no weights to prune.",
     "ai.onnx.preview.training": "Send the graph for inference, without its training step.",
