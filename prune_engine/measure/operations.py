@@ -1,7 +1,7 @@
 """Multiply-adds of one row: of the dense model, and of the kept weights alone.
 
-Counted are the multiplications of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU and RNN; padding counts as
-if it were data, biases, normalisation and activations do not count. A pruned weight saves its
+Counted are the multiplications of convolutions, matrix products, attention, LSTM, GRU and RNN; padding counts
+as if it were data, biases, normalisation and activations do not count. A pruned weight saves its
 multiplications at every position at which it is used, so a node's effective number is its number times the
 kept share of its weight.
 """
@@ -26,7 +26,12 @@ Shape = tuple[int, ...]
 _PASSES_ON = frozenset(
     {"Transpose", "Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "DequantizeLinear"}
 )
-_COUNTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "CausalConvWithState"})
+_TRANSPOSED = frozenset({"ConvTranspose", "ConvTransposeWithDynamicPads"})
+_PRODUCTS = frozenset({"Gemm", "MatMul", "FusedGemm", "FusedMatMul", "TransposeMatMul"})
+_ATTENTIONS = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_COUNTED = _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS | _ATTENTIONS | _RECURRENT
 
 
 class ShapeUnknownError(Exception):
@@ -130,13 +135,17 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
             raise ShapeUnknownError(f"the shape of '{name}' at {node.op_type} '{node.name}' is not known")
         return known[name]
 
-    if node.op_type in ("Conv", "ConvTranspose"):
+    if node.op_type in _CONVOLUTIONS | _TRANSPOSED:
         kernel = shape(node.input[1])
-        positions = shape(node.output[0] if node.op_type == "Conv" else node.input[0])
+        positions = shape(node.output[0] if node.op_type in _CONVOLUTIONS else node.input[0])
         return [_Products(math.prod(positions) * math.prod(kernel[1:]), (node.input[1],))]
-    if node.op_type in ("Gemm", "MatMul"):
+    if node.op_type in _ATTENTIONS:
+        names = [name for name in node.input[:2] if name]
+        return _attention(node, [shape(name) for name in names], shape(node.output[0]))
+    if node.op_type in _PRODUCTS:
         left = shape(node.input[0])
-        inner = left[0] if node.op_type == "Gemm" and _attribute(node, "transA", 0) else left[-1]
+        moved = 0 if _attribute(node, "transBatchA", 0) else -2
+        inner = left[moved] if _attribute(node, "transA", 0) and len(left) > 1 else left[-1]
         return [_Products(math.prod(shape(node.output[0])) * inner, tuple(node.input[:2]))]
     given, first, second = (shape(name) for name in node.input[:3])
     steps = given[0] * given[1]
@@ -144,6 +153,19 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
         _Products(steps * math.prod(first), (node.input[1],)),
         _Products(steps * math.prod(second), (node.input[2],)),
     ]
+
+
+def _attention(node: onnx.NodeProto, given: Sequence[Shape], output: Shape) -> list[_Products]:
+    """Queries times keys, weights times values and, where it is fused in, the projection before."""
+    query = given[0]
+    if node.domain == "com.microsoft" and node.op_type == "Attention":
+        columns, values = given[1][1], output[-1]
+        inner = math.prod(query[:-1]) * query[1] * ((columns - values) // 2 + values)
+        return [_Products(math.prod(query) * columns, (node.input[1],)), _Products(inner, ())]
+    key = given[1] if len(given) > 1 else query
+    keys = key[2] if len(key) == 4 else key[1]
+    packed = len(given) == 1  # query, key and value in one: as wide as the output each
+    return [_Products((math.prod(output if packed else query) + math.prod(output)) * keys, ())]
 
 
 def _origins(graph: onnx.GraphProto) -> dict[str, str]:

@@ -122,3 +122,58 @@ def test_where_the_model_does_not_run_there_is_no_figure_but_a_reason() -> None:
 def test_resnet20_has_the_published_number(shared_models: Path) -> None:
     model = onnx.load(shared_models / "cifar10_resnet" / "resnet20.onnx")
     assert count_operations(model, None, {"input": (1, 3, 32, 32)}) == 40_551_040
+
+
+ATTENTION = 2 * (4 * 5 * 5 * 8)  # queries times keys and weights times values: heads, length, keys, size
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_attention_counts_both_of_its_products(batch: int) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["q"]),
+        helper.make_node("Attention", ["q", "x", "x"], ["y"], q_num_heads=4, kv_num_heads=4),
+    ]
+    model = graph(nodes, ["N", 5, 32], {"w": (32, 32)})
+    model.opset_import[0].version = 23
+    model.ir_version = 11
+    shapes = {"x": (batch, 5, 32)}
+    assert count_operations(model, None, shapes) == 5 * 32 * 32 + ATTENTION
+    assert count_operations(model, {"w": half(32, 32)}, shapes) == 5 * 32 * 32 // 2 + ATTENTION
+
+
+def fused(
+    nodes: list[onnx.NodeProto], row: list[int | str], weights: dict[str, tuple[int, ...]]
+) -> onnx.ModelProto:
+    model = graph(nodes, row, weights)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fused_attention_counts_its_projection_too(batch: int) -> None:
+    options = {"domain": "com.microsoft", "num_heads": 4}
+    model = fused(
+        [helper.make_node("Attention", ["x", "w", "b"], ["y"], **options)],
+        ["N", 5, 32],
+        {"w": (32, 96), "b": (96,)},
+    )
+    shapes = {"x": (batch, 5, 32)}
+    assert count_operations(model, None, shapes) == 5 * 32 * 96 + ATTENTION
+    assert count_operations(model, {"w": half(32, 96)}, shapes) == 5 * 32 * 96 // 2 + ATTENTION
+    apart = fused(
+        [helper.make_node("MultiHeadAttention", ["x", "x", "x"], ["y"], **options)], ["N", 5, 32], {}
+    )
+    assert count_operations(apart, None, shapes) == ATTENTION
+
+
+def test_fused_products_and_convolutions_count_like_plain_ones() -> None:
+    options = {"domain": "com.microsoft"}
+    model = fused(
+        [helper.make_node("FusedMatMul", ["x", "w"], ["y"], transA=1, alpha=0.5, **options)],
+        ["N", 6, 4],
+        {"w": (6, 3)},
+    )
+    assert count_operations(model, {"w": half(6, 3)}, {"x": (2, 6, 4)}) == 4 * 6 * 3 // 2
+    conv = [helper.make_node("FusedConv", ["x", "w"], ["y"], activation="Relu", **options)]
+    model = fused(conv, ["N", 4, 8, 8], {"w": (6, 4, 3, 3)})
+    assert count_operations(model, None, {"x": (1, 4, 8, 8)}) == 6 * 6 * 6 * 4 * 9
