@@ -24,6 +24,11 @@ def post_transform(name: str) -> Kernel:
     return functions[name]
 
 
+def of_targets(name: str, targets: int) -> Kernel:
+    """`post_transform` for a regression; onnxruntime leaves a single target alone but for PROBIT."""
+    return post_transform(name if targets > 1 or name == "PROBIT" else "NONE")
+
+
 def _softmax_zero(x: Tensor) -> Tensor:
     """A softmax that leaves zeros zero."""
     return torch.softmax(x, -1) * (x != 0)
@@ -59,8 +64,9 @@ def _matrix(node: Node, rows: int) -> tuple[Tensor, Tensor]:
 
 @operator("LinearRegressor", domain=ML, since=1)
 def _linear_regressor(node: Node) -> Kernel:
-    weight, shift = _matrix(node, node.attribute("targets", 1))
-    finish = post_transform(node.attribute("post_transform", "NONE"))
+    targets = node.attribute("targets", 1)
+    weight, shift = _matrix(node, targets)
+    finish = of_targets(node.attribute("post_transform", "NONE"), targets)
     return lambda x: finish(x.float() @ weight.to(x.device) + shift.to(x.device))
 
 

@@ -99,17 +99,16 @@ def _label_encoder(node: Node) -> Kernel:
     if keys is None or values is None:
         raise NotSupportedError("a LabelEncoder of strings", NO_STRINGS)
     default = _default(node, values)
-    order = np.argsort(keys, kind="stable")  # NaN comes last
+    numbers = ~np.isnan(keys)
+    order = np.flatnonzero(numbers)[np.argsort(keys[numbers], kind="stable")]
     known, results = torch.from_numpy(keys[order]), torch.from_numpy(values[order])
+    of_nan = values[~numbers][0].item() if not numbers.all() else None
 
     def kernel(x: Tensor) -> Tensor:
-        places = known.to(x.device)
+        places, table = known.to(x.device), results.to(x.device)
         index = torch.searchsorted(places, x.contiguous()).clamp(max=len(places) - 1)
-        hit = places[index] == x
-        if places.is_floating_point() and bool(places[-1].isnan()):
-            index, hit = torch.where(x.isnan(), len(places) - 1, index), hit | x.isnan()
-        table = results.to(x.device)
-        return torch.where(hit, table[index], torch.full_like(table[index], default))
+        found = torch.where(places[index] == x, table[index], torch.full_like(table[index], default))
+        return found if of_nan is None else torch.where(x.isnan(), torch.full_like(found, of_nan), found)
 
     return kernel
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,25 +49,25 @@ def _places(axis: _Axis, how: str, single: bool = False) -> np.ndarray:
 
     Nearest neighbours need it: onnxruntime computes so, and a place half-way falls to one side or another.
     """
-    number = np.float32 if single else np.float64
-    n, out, scale = axis.size, axis.wanted, number(axis.scale)
-    x = np.arange(out, dtype=number)
-    half = (x + number(0.5)) / scale - number(0.5)
+    number: type[np.floating[Any]] = np.float32 if single else np.float64
+    n, out, scale = number(axis.size), axis.wanted, number(axis.scale)
+    x: np.ndarray = np.arange(out, dtype=number)
+    places: np.ndarray = (x + number(0.5)) / scale - number(0.5)
     if how == "align_corners":
-        half = x * number(n - 1) / number(max(out - 1, 1))
+        places = x * (n - 1) / number(max(out - 1, 1))
     elif how == "asymmetric":
-        half = x / scale
+        places = x / scale
     elif how == "tf_crop_and_resize":
         start, end = number(axis.start), number(axis.end)
         if out > 1:
-            half = start * number(n - 1) + x * (end - start) * number(n - 1) / number(out - 1)
+            places = start * (n - 1) + x * (end - start) * (n - 1) / number(out - 1)
         else:
-            half = np.full(out, number(0.5) * (start + end) * number(n - 1))
+            places = np.full(out, number(0.5) * (start + end) * (n - 1))
     elif how == "pytorch_half_pixel" and out <= 1:
-        half = np.zeros(out, number)
+        places = np.zeros(out, number)
     elif how == "half_pixel_symmetric":
-        half = half + number(n / 2) * (1 - number(out) / (scale * number(n)))
-    return half
+        places = places + n / 2 * (1 - number(out) / (scale * n))
+    return places
 
 
 _ROUND: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prune_engine.formats.operators.classifiers import classify, post_transform
+from prune_engine.formats.operators.classifiers import classify, of_targets
 from prune_engine.formats.operators.machine_learning import ML
 from prune_engine.formats.operators.table import Kernel, Node, NotSupportedError, operator
 from prune_engine.formats.tensors import to_numpy
@@ -143,7 +143,7 @@ def _regressor(node: Node) -> Kernel:
         node.attribute("aggregate_function", "SUM"),
         _numbers(node, "base_values"),
     )
-    finish = post_transform(node.attribute("post_transform", "NONE"))
+    finish = of_targets(node.attribute("post_transform", "NONE"), targets)
     return lambda x: finish(total(x))
 
 
@@ -192,7 +192,7 @@ def _ensemble(node: Node) -> Kernel:
     _unfold_members(forest, members)
     total = _sum_up(forest, _AGGREGATES[node.attribute("aggregate_function", 1)], None)
     names = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
-    finish = post_transform(names[node.attribute("post_transform", 0)])
+    finish = of_targets(names[node.attribute("post_transform", 0)], count)
     return lambda x: finish(total(x))
 
 
