@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from prune_engine.errors import ConversionError
 from prune_engine.formats.comparison import TOLERANCE, answer, compare, distance, first_line, flat_tensors
+from prune_engine.formats.exporter_quirks import put_right
 
 OPSET = 20
 ROUTE = f"torch.onnx.export of a torch.export program, opset {OPSET}"
@@ -239,7 +240,7 @@ def _export(program: ExportedProgram, inputs: Sequence[Tensor], count: int) -> o
             program, dynamo=True, optimize=False, opset_version=OPSET, verbose=False, output_names=names
         )
         assert exported is not None  # noqa: S101  # None is for the exporter that writes files
-        proto: onnx.ModelProto = exported.model_proto
+        proto = put_right(exported.model_proto)
     except Exception as error:  # the exporter has no common class of errors
         raise ConversionError(
             f"torch.onnx.export cannot convert the program: {_cause(error)} Export it in your own "

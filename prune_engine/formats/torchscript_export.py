@@ -25,9 +25,11 @@ from prune_engine.formats.comparison import (
     flat_tensors,
     last_line,
 )
+from prune_engine.formats.exporter_quirks import put_right
+from prune_engine.formats.torchscript_dicts import return_tuples
 from prune_engine.formats.torchscript_inputs import Example, argument_names, candidates, random_inputs
+from prune_engine.formats.torchscript_names import with_names
 from prune_engine.formats.torchscript_symbolics import register_symbolics
-from prune_engine.formats.torchscript_untie import untie
 
 OPSET = 17
 ROUTE = f"torch.onnx.export, TorchScript-based, opset {OPSET}"
@@ -137,6 +139,7 @@ def _legacy(
 ) -> onnx.ModelProto:
     """The TorchScript-based exporter on the module as it is: no folding, so that names and BatchNorm stay."""
     register_symbolics(OPSET)
+    return_tuples(module)
     stream: Any = io.BytesIO()
     axes = dict(zip(inputs, example.axes, strict=True)) | {name: {0: "batch"} for name in outputs}
     try:
@@ -151,7 +154,7 @@ def _legacy(
             "Export the original model yourself: torch.onnx.export(model, example, 'model.onnx', "
             "dynamo=True)."
         ) from error
-    return untie(onnx.load_model_from_string(stream.getvalue()), dict(module.state_dict()))
+    return with_names(onnx.load_model_from_string(stream.getvalue()), dict(module.state_dict()))
 
 
 def _through_export(
@@ -171,8 +174,7 @@ def _through_export(
         while error.__cause__ is not None and isinstance(error.__cause__, Exception):
             error = error.__cause__
         raise ConversionError(f"TS2EPConverter: {first_line(error)[:300]}") from error
-    proto: onnx.ModelProto = exported.model_proto
-    return proto
+    return put_right(exported.model_proto)
 
 
 def _input_names(module: torch.jit.ScriptModule, count: int) -> list[str]:
