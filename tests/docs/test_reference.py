@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from jobs.settings import Settings
-from prune_engine.report import Report
+from prune_engine.inspection import Inspection
+from prune_engine.report import Report, TensorInfo
 from prune_engine.spec import Preprocess, PruneSpec
 from tests.deploy.files import setting_names
 from tests.docs.pages import names, tables
@@ -36,6 +37,7 @@ def parts_of(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 REPORT = sorted(parts_of(Report), key=lambda model: model.__name__)
+INSPECTION = sorted(parts_of(Inspection) - {TensorInfo}, key=lambda model: model.__name__)
 
 
 @pytest.mark.parametrize("model", REPORT, ids=lambda model: model.__name__)
@@ -45,6 +47,15 @@ def test_the_report_s_page_explains_every_field(model: type[BaseModel]) -> None:
 
 def test_the_report_s_page_explains_nothing_that_is_not_there() -> None:
     assert set(tables("report.md")) == {model.__name__ for model in REPORT}
+
+
+@pytest.mark.parametrize("model", INSPECTION, ids=lambda model: model.__name__)
+def test_the_inspection_s_page_explains_every_field(model: type[BaseModel]) -> None:
+    assert names(tables("inspection.md")[model.__name__]) == list(model.model_fields)
+
+
+def test_the_inspection_s_page_explains_nothing_that_is_not_there() -> None:
+    assert set(tables("inspection.md")) == {model.__name__ for model in INSPECTION}
 
 
 @pytest.mark.parametrize("model", [PruneSpec, Preprocess], ids=lambda model: model.__name__)

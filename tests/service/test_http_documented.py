@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from jobs.settings import Settings
+from prune_engine.inspection import Inspection
 from service.app import create_app
 from service.problems import Problem
 from service.views import DatasetView, EventView, JobList, JobView
@@ -42,6 +43,8 @@ def test_every_kind_of_request_has_an_exchange() -> None:
     for part in (
         "-F model=@",
         "?wait=30",
+        "/models/inspect",
+        "validate_only=true",
         "/cancel",
         "-X DELETE",
         "text/event-stream",
@@ -73,6 +76,8 @@ def test_an_answer_on_the_page_has_the_fields_that_it_has_today(command: str, an
                 assert set(item) == fields(DatasetView), command
             else:
                 assert set(item) >= fields(EventView), command
+    elif "prunable" in answer:
+        assert set(answer) == fields(Inspection), command
     elif "request_id" in answer:
         assert set(answer) == fields(Problem), command
 
