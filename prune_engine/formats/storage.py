@@ -18,6 +18,7 @@ from google.protobuf.message import EncodeError
 from onnx import GraphProto, TensorProto
 
 from prune_engine.errors import ModelError
+from prune_engine.formats.order import computing_order
 from prune_engine.formats.skeleton import Place, each_tensor, payload, skeleton, tensor_bytes
 
 LARGEST_MESSAGE = 2**31 - 1
@@ -176,6 +177,8 @@ def loadable(proto: onnx.ModelProto) -> Iterator[bytes | str]:
 def check(proto: onnx.ModelProto) -> None:
     """Run onnx's checker on everything but the values of large tensors, for which it would copy the model.
 
+    Nodes in any order are fine: onnxruntime sorts them, and its own float16 converter writes them unsorted.
+
     Raises:
         onnx.checker.ValidationError: the checker's reason.
     """
@@ -184,12 +187,32 @@ def check(proto: onnx.ModelProto) -> None:
         for tensor in proto.graph.initializer
         if tensor_bytes(tensor) > _CHECKED_INSIDE
     }
-    if not large:
-        onnx.checker.check_model(proto)
-        return
-    bones = skeleton(proto, large)
-    _initializers_as_inputs(bones.graph, set(large))
-    onnx.checker.check_model(bones)
+    bones = skeleton(proto, large) if large else proto
+    if large:
+        _initializers_as_inputs(bones.graph, set(large))
+    try:
+        onnx.checker.check_model(bones)
+    except onnx.checker.ValidationError as error:
+        ordered = _ordered(bones) if "topologically sorted" in str(error) else None
+        if ordered is None:
+            raise
+        onnx.checker.check_model(ordered)
+
+
+def _ordered(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    """A copy whose nodes come after those that they read from; None where there is no such order."""
+    graph = proto.graph
+    known = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    try:
+        order = computing_order(graph, known)
+    except ModelError:
+        return None
+    ordered = onnx.ModelProto()
+    ordered.CopyFrom(proto)
+    del ordered.graph.node[:]
+    ordered.graph.node.extend(graph.node[index] for index in order)
+    return ordered
 
 
 def _initializers_as_inputs(graph: GraphProto, names: set[str]) -> None:

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from prune_engine.errors import ExternalDataError, ModelEmptyError, ModelError, ModelFormatError
 from prune_engine.formats import import_onnx, input_infos, output_infos, read_model, source_from_proto
 from tests.prune_engine.formats.graphs import linear, model, values
+from tests.prune_engine.formats.running import distance, run
 
 
 def write(folder: Path, content: bytes, name: str = "m.onnx") -> Path:
@@ -167,6 +168,18 @@ def test_nodes_out_of_order_are_put_in_order() -> None:
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     assert import_onnx(proto)(torch.ones(2, 4))[0].shape == (2, 3)
+
+
+def test_a_file_whose_nodes_are_out_of_order_is_read_as_onnxruntime_reads_it(tmp_path: Path) -> None:
+    proto = model(
+        [helper.make_node("Relu", ["h"], ["y"]), helper.make_node("MatMul", ["x", "w"], ["h"])],
+        {"w": values(4, 3)},
+        output=("n", 3),
+    )
+    source = read_model(write(tmp_path, proto.SerializeToString()))
+    assert [node.op_type for node in source.proto.graph.node] == ["Relu", "MatMul"]
+    x = torch.randn(2, 4)
+    assert distance(import_onnx(source.proto)(x), run(source.proto, x)) < 1e-6
 
 
 def test_typed_storage_is_measured_too() -> None:
