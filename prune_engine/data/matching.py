@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prune_engine.data.checks import require_finite
-from prune_engine.data.raw import RawData, Split
+from prune_engine.data.raw import LABEL_NAMES, RawData, Split
 from prune_engine.errors import DataFormatError, ShapeMismatchError
 from prune_engine.report import TensorInfo
 
@@ -17,13 +17,15 @@ def match_inputs(raw: RawData, inputs: Sequence[TensorInfo]) -> tuple[RawData, t
     """The data with its inputs called and ordered as the model's are, and warnings about arrays without a
     use.
 
-    A model with one input takes the array of its name, else `x`, else the only one there is.
+    A model with one input takes the array of its name, else `x`, else the only one there is; of several
+    inputs one may be called `x`. What is called like labels (`y`, `target`) is an input where the model's is.
 
     Raises:
         ShapeMismatchError: an input has no array; lists both sides.
         DataFormatError: text, where it has not been tokenised.
         NotFiniteError: NaN or infinity in an array that is used.
     """
+    raw = _without_inputs_as_labels(raw, {info.name for info in inputs})
     available = set(raw.train.inputs)
     wanted = [info.name for info in inputs]
     if not wanted:
@@ -34,6 +36,8 @@ def match_inputs(raw: RawData, inputs: Sequence[TensorInfo]) -> tuple[RawData, t
         if only is not None:
             source = {wanted[0]: only}
     missing = [name for name in wanted if name not in source]
+    if len(missing) == 1 and UNNAMED in available - set(source):
+        source[missing.pop()] = UNNAMED
     if missing:
         raise ShapeMismatchError(
             f"the model's inputs are {_listed(wanted)}, the data's arrays are "
@@ -52,10 +56,29 @@ def match_inputs(raw: RawData, inputs: Sequence[TensorInfo]) -> tuple[RawData, t
             require_finite(array, f"'{name}' of the {which} rows", raw.columns if len(wanted) == 1 else None)
 
     def renamed(split: Split | None) -> Split | None:
-        return split and Split({name: split.inputs[source[name]] for name in wanted}, split.labels)
+        return split and Split(
+            {name: split.inputs[source[name]] for name in wanted}, split.labels, split.label_name
+        )
 
     train = renamed(raw.train)
     return replace(raw, train=train or raw.train, test=renamed(raw.test)), warnings
+
+
+def _without_inputs_as_labels(raw: RawData, wanted: set[str]) -> RawData:
+    """An array called like labels (`y`, `target`) that the model takes as an input is one; others may be the
+    labels."""
+    if raw.train.label_name not in wanted:
+        return raw
+
+    def sorted_out(split: Split | None) -> Split | None:
+        if split is None or split.label_name is None or split.labels is None:
+            return split
+        inputs = {**split.inputs, split.label_name: split.labels}
+        label = next((name for name in LABEL_NAMES if name in inputs and name not in wanted), None)
+        rest = {name: array for name, array in inputs.items() if name != label}
+        return Split(rest, inputs[label] if label else None, label)
+
+    return replace(raw, train=sorted_out(raw.train) or raw.train, test=sorted_out(raw.test))
 
 
 def _listed(names: Sequence[str]) -> str:

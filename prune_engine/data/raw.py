@@ -32,11 +32,13 @@ class Split:
     """Rows that belong together. Every array has the rows on its first axis.
 
     A single unnamed input is called `x`; otherwise inputs have the names of the model's inputs. `labels` are
-    integers (classes) or floats (numbers), (rows,) or (rows, targets); None: there are none.
+    integers (classes) or floats (numbers), (rows,) or (rows, targets); None: there are none. `label_name` is
+    what their array was called, which may turn out to be an input of the model.
     """
 
     inputs: Mapping[str, Array]
     labels: Array | None = None
+    label_name: str | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -46,6 +48,7 @@ class Split:
         return Split(
             {name: array[rows] for name, array in self.inputs.items()},
             None if self.labels is None else self.labels[rows],
+            self.label_name,
         )
 
 
@@ -239,7 +242,7 @@ def _split(arrays: dict[str, Array], everything: Mapping[str, Array]) -> Split:
         inputs = {
             "x" if name in ("x", "X", "data", "images", "image") else name: a for name, a in inputs.items()
         }
-    return Split(inputs, arrays[label] if label else None)
+    return Split(inputs, arrays[label] if label else None, label)
 
 
 def _check_rows(split: Split, which: str) -> None:
