@@ -85,7 +85,7 @@ def outlook(inspection: Inspection) -> Iterator[Line]:
         value = f"about {duration(time.seconds)}: {steps}, {duration(time.seconds_per_step)} each"
     else:
         value = NOT_KNOWN
-    yield Line("training time here", value, clean(time.how))
+    yield Line("training time here", value, clean(time.how[:1].upper() + time.how[1:]))
     if (data := inspection.data) is not None:
         classes = f", {count(data.classes)} classes" if data.classes else ""
         yield Line(
@@ -101,7 +101,7 @@ def _densities(known: DensityOutlook) -> Iterator[Line]:
         yield Line(
             "density asked for",
             density(known.requested or 0),
-            f"{count(known.kept)} weights kept, which is {significant(known.reached, 6)} exactly",
+            f"{count(known.kept)} weights kept, which is {significant(known.reached, 9)} exactly",
         )
     yield Line(
         "densities it can have",

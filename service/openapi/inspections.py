@@ -53,7 +53,7 @@ EXAMPLE: Final = Inspection(
             shape=(100,),
             dtype="float32",
             count=100,
-            reason="a bias, scale or shift: it is trained and never pruned",
+            reason="bias",
         )
     ],
     parameters=ParameterCount(total=6500, prunable=6400),
