@@ -18,6 +18,12 @@ Results = Callable[[Node], Sequence[int]]
 
 _RESULTS: dict[tuple[str, str], Results] = {}
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_ARITHMETIC = frozenset(
+    [
+        *("Add", "Sub", "Mul", "Div", "Mod", "Pow", "Neg", "Abs", "Sqrt", "Reciprocal"),
+        *("Floor", "Ceil", "Round", "Min", "Max"),
+    ]
+)
 _MOVING = frozenset(
     [
         "Identity",
@@ -84,6 +90,8 @@ def element_types(node: Node) -> Sequence[int]:
         return results(node)
     if node.operator == "Cast" and node.domain == "":
         return (node.attribute("to"),)
+    if node.operator in _ARITHMETIC and node.domain == "" and 0 in node.types:
+        return (node.types[0],)
     if node.operator in _MOVING and node.domain == "" and 0 in node.types:
         return (node.types[0], *[node.types[0] for _ in node.outputs[1:] if node.operator == "Split"])
     return ()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import operator as python
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from prune_engine.formats.operators.creation import check_size
-from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.operators.table import Kernel, Node
 from prune_engine.formats.tensors import to_numpy
 
@@ -51,42 +50,107 @@ def host_operator(*names: str) -> Callable[[HostBuilder], HostBuilder]:
     return register
 
 
+# Constants of other types are folded as tensors: a Python number does not say that it is an int32.
+_PLAIN = {
+    TensorProto.INT64,
+    TensorProto.BOOL,
+    TensorProto.FLOAT,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+}
+
+
 def build_host(node: Node, forms: Sequence[Host]) -> Built:
     """The kernel and the form of its result, or None where the node must compute with tensors."""
     build = _TABLE.get(node.operator) if node.domain == "" and len(node.outputs) == 1 else None
-    return build(node, forms) if build is not None else None
+    if build is None:
+        return None
+    known = len(node.constants) == sum(1 for name in node.inputs if name)
+    if known and any(node.types.get(place, TensorProto.INT64) not in _PLAIN for place in node.constants):
+        return None
+    return build(node, forms)
 
 
 def _broadcast(forms: Sequence[Host]) -> Host:
     lengths = [form.length for form in forms if form.length is not None]
     if not lengths:
         return NUMBER
-    return Host(-1 if -1 in lengths else max(lengths))
+    if -1 in lengths:
+        return Host(-1)
+    return Host(0 if 0 in lengths else max(lengths))
 
 
 def _elementwise(apply: Callable[..., Any]) -> HostBuilder:
     def build(node: Node, forms: Sequence[Host]) -> Built:
-        form = _broadcast(forms)
+        form, rounded = _broadcast(forms), _rounded(apply, node)
         if not form.is_list:
-            return apply, form
+            return rounded, form
 
         def kernel(*values: Any) -> list[Any]:
-            length = max(len(v) for v in values if isinstance(v, list))
+            lengths = {len(v) for v in values if isinstance(v, list)}
+            length = 0 if 0 in lengths else max(lengths)
             columns = [
                 v * length if len(v) == 1 else v for v in (v if isinstance(v, list) else [v] for v in values)
             ]
-            return [apply(*row) for row in zip(*columns, strict=True)]
+            return [rounded(*row) for row in zip(*columns, strict=True)]
 
         return kernel, form
 
     return build
 
 
+def _rounded(apply: Callable[..., Any], node: Node) -> Callable[..., Any]:
+    """`apply`, with its result rounded to float32 (unless it is known to be double) or wrapped to int64."""
+    double = TensorProto.DOUBLE in node.types.values()
+
+    def rounded(*values: Any) -> Any:
+        result = apply(*values)
+        if type(result) is float and not double:
+            return float(np.float32(result))
+        if type(result) is int and not _SMALLEST <= result <= _LARGEST:
+            return (result - _SMALLEST) % 2**64 + _SMALLEST
+        return result
+
+    return rounded
+
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+
+
 def _divide(a: Any, b: Any) -> Any:
-    if isinstance(a, int) and isinstance(b, int):
+    """Of integers, rounded to zero; sizes may be symbolic."""
+    if not isinstance(a, float) and not isinstance(b, float):
         quotient = abs(a) // abs(b)
         return quotient if (a < 0) == (b < 0) else -quotient
+    if b == 0:
+        return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
     return a / b
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """In the type of the base."""
+    if isinstance(base, float) or isinstance(exponent, float) or exponent < 0:
+        with np.errstate(all="ignore"):
+            result = float(np.power(float(base), float(exponent)))
+        return result if isinstance(base, float) else _whole(result)
+    return base**exponent
+
+
+def _whole(a: Any) -> int:
+    """A number as int64; what is none, or too large, becomes the smallest integer, as on x86 processors."""
+    if isinstance(a, float) and not (math.isfinite(a) and _SMALLEST <= a <= _LARGEST):
+        return _SMALLEST
+    return int(a)
+
+
+def _int32(a: Any) -> int:
+    return (_whole(a) + 2**31) % 2**32 - 2**31
+
+
+def _step(towards: Callable[[float], int]) -> Callable[[float], float]:
+    """Floor, Ceil or Round; infinities and NaN stay."""
+    return lambda a: math.copysign(towards(a), a) if math.isfinite(a) else a
 
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -96,12 +160,12 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Div": _divide,
     "Neg": python.neg,
     "Abs": abs,
-    "Floor": lambda a: float(math.floor(a)),
-    "Ceil": lambda a: float(math.ceil(a)),
-    "Round": lambda a: float(round(a)),
-    "Sqrt": math.sqrt,
-    "Reciprocal": lambda a: 1.0 / a,
-    "Pow": python.pow,
+    "Floor": _step(math.floor),
+    "Ceil": _step(math.ceil),
+    "Round": _step(round),
+    "Sqrt": lambda a: math.sqrt(a) if a >= 0 else math.nan,
+    "Reciprocal": lambda a: _divide(1.0, a),
+    "Pow": _power,
     "Equal": python.eq,
     "Less": python.lt,
     "Greater": python.gt,
@@ -109,6 +173,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "GreaterOrEqual": python.ge,
     "And": lambda a, b: a and b,
     "Or": lambda a, b: a or b,
+    "Xor": python.ne,
     "Not": python.not_,
     "Where": lambda c, a, b: a if c else b,
     "Min": lambda *v: min(v),
@@ -121,19 +186,30 @@ for _name, _apply in _ELEMENTWISE.items():
 
 @host_operator("Mod")
 def _mod(node: Node, forms: Sequence[Host]) -> Built:
-    return _elementwise(math.fmod if node.attribute("fmod", 0) else python.mod)(node, forms)
+    """With `fmod` the remainder has the sign of the dividend, without it that of the divisor."""
+
+    def towards_zero(a: Any, b: Any) -> Any:
+        return math.fmod(a, b) if isinstance(a, float) else a - b * _divide(a, b)
+
+    return _elementwise(towards_zero if node.attribute("fmod", 0) else python.mod)(node, forms)
 
 
 @host_operator("Cast")
 def _cast(node: Node, forms: Sequence[Host]) -> Built:
     target = node.attribute("to")
-    if target in FLOATS:
-        return _elementwise(float)(node, forms)
-    if target == TensorProto.BOOL:
-        return _elementwise(bool)(node, forms)
-    if target in (TensorProto.INT64, TensorProto.INT32):
-        return _elementwise(int)(node, forms)
-    return None
+    casts: dict[int, Callable[[Any], Any]] = {
+        **dict.fromkeys((TensorProto.FLOAT, TensorProto.DOUBLE), float),
+        TensorProto.BOOL: bool,
+        TensorProto.INT64: _whole,
+        TensorProto.INT32: _int32,
+    }
+    if target not in casts:
+        return None
+    if target == TensorProto.DOUBLE:
+        node = replace(node, types={0: TensorProto.DOUBLE})
+    elif node.types.get(0) == TensorProto.DOUBLE:
+        node = replace(node, types={})
+    return _elementwise(casts[target])(node, forms)
 
 
 @host_operator("Gather")
@@ -207,7 +283,7 @@ def _reshape(node: Node, forms: Sequence[Host]) -> Built:
 @host_operator("ConstantOfShape")
 def _constant_of_shape(node: Node, forms: Sequence[Host]) -> Built:
     proto = node.attribute("value")
-    if forms[0].length != 1 or proto is None or proto.data_type in FLOATS:
+    if forms[0].length != 1 or proto is None or proto.data_type not in (TensorProto.INT64, TensorProto.BOOL):
         return None
     value = to_numpy(proto).reshape(-1)[0].item()
 
@@ -220,7 +296,8 @@ def _constant_of_shape(node: Node, forms: Sequence[Host]) -> Built:
 
 @host_operator("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
 def _reduce(node: Node, forms: Sequence[Host]) -> Built:
-    if not forms[0].is_list:
+    axes = node.attribute("axes") or (node.has_input(1) and forms[1].length != 0)
+    if not forms[0].length or (not axes and node.attribute("noop_with_empty_axes", 0)):
         return None
     functions: dict[str, Callable[..., Any]] = {
         "ReduceProd": math.prod,
@@ -228,7 +305,7 @@ def _reduce(node: Node, forms: Sequence[Host]) -> Built:
         "ReduceMax": max,
         "ReduceMin": min,
     }
-    apply = functions[node.operator]
+    apply = _rounded(functions[node.operator], node)
     if node.attribute("keepdims", 1):
         return lambda v, axes=None: [apply(v)], Host(1)
     return lambda v, axes=None: apply(v), NUMBER
@@ -241,6 +318,6 @@ def _size(node: Node, forms: Sequence[Host]) -> Built:
 
 @host_operator("Shape")
 def _shape(node: Node, forms: Sequence[Host]) -> Built:
-    if not forms[0].is_list:
-        return None
-    return lambda v: [len(v)], Host(1)
+    start, end = node.attribute("start", 0), node.attribute("end")
+    length = 1 if forms[0].is_list else 0
+    return lambda v: [len(v)][start:end] if length else [], Host(len(range(length)[start:end]))
