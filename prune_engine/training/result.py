@@ -43,6 +43,10 @@ class Trainable(Protocol):
     def weights(self) -> Mapping[str, nn.Parameter]:
         """Name -> parameter, all that are trained."""
 
+    @property
+    def training(self) -> bool:
+        """Whether it behaves as in training."""
+
     def state_values(self) -> dict[str, np.ndarray]:
         """Name -> current value: parameters and BatchNorm statistics."""
 

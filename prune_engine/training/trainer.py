@@ -14,6 +14,7 @@ from prune_engine.events import Listener, StageEvent
 from prune_engine.gates import FlatParameters
 from prune_engine.methods import METHODS
 from prune_engine.spec import PruneSpec
+from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.batches import shuffled
 from prune_engine.training.curve import Curve
 from prune_engine.training.objective import Objective
@@ -62,6 +63,8 @@ class _Training:
         )
         if isinstance(module, torch.nn.Module):
             module.to(device)
+        if self._free():
+            self._prepared = replace(self._prepared, fixed_batch=None)
         self._emit = emit
         self._flat = FlatParameters(module.weights, [weight.name for weight in module.prunable], device)
         self.settings = self._resolve(spec, device)
@@ -71,6 +74,14 @@ class _Training:
         )
         self._step = 0
         self._measurements = 0
+
+    def _free(self) -> bool:
+        """Whether the file names a batch size that the module does not hold to."""
+        fixed = self._prepared.fixed_batch
+        if fixed is None:
+            return False
+        rows = torch.arange(2 * fixed) % len(self._prepared.train)
+        return runs_at_any_batch(self._module, self._prepared.train.batch(rows)[0], fixed)
 
     def _resolve(self, spec: PruneSpec, device: torch.device) -> Settings:
         train = self._prepared.train
