@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import GraphProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
 
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits")
 
@@ -44,18 +44,27 @@ QUANTISED = Precision(5e-2, 2e-3, "rounded to steps of a quantisation inside")
 
 def precision_of(proto: onnx.ModelProto) -> Precision:
     """The coarsest type that the file computes in."""
-    graphs = list(_graphs(proto.graph))
-    nodes = [node for graph in graphs for node in graph.node]
-    nodes += [node for function in proto.functions for node in function.node]
+    nodes = _nodes(proto)
     if any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes):
         return QUANTISED
-    types = {tensor.data_type for graph in graphs for tensor in graph.initializer}
+    types = {tensor.data_type for graph in _graphs(proto.graph) for tensor in graph.initializer}
     for node in nodes:
         types |= {a.t.data_type for a in node.attribute if a.HasField("t")}
         types |= {a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"}
     if TensorProto.BFLOAT16 in types:
         return BFLOAT16
     return FLOAT16 if TensorProto.FLOAT16 in types else FLOAT32
+
+
+def is_quantised(proto: onnx.ModelProto) -> bool:
+    """Whether anything in the file stands for floats by a scale, be it weights alone."""
+    known = ("DequantizeLinear", *_ROUNDING)
+    return any(node.op_type in known or node.op_type.startswith("QLinear") for node in _nodes(proto))
+
+
+def _nodes(proto: onnx.ModelProto) -> list[NodeProto]:
+    nodes = [node for graph in _graphs(proto.graph) for node in graph.node]
+    return nodes + [node for function in proto.functions for node in function.node]
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:

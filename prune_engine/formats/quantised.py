@@ -112,8 +112,8 @@ def quantisation(
         own_shape: of the constant itself.
         axis, block: of the node, as DequantizeLinear has them.
     """
-    scale = scale.astype(np.float32)
-    zeros = np.zeros_like(scale) if zero_point is None else zero_point.astype(np.float32)
+    scale = np.asarray(scale, np.float32)
+    zeros = np.zeros_like(scale) if zero_point is None else np.asarray(zero_point).astype(np.float32)
     if not (np.isfinite(scale).all() and (scale >= _SMALLEST_SCALE).all()):
         return "its scale is not a positive number"
     if element_type in NARROW_FLOATS and zeros.any():

@@ -80,6 +80,20 @@ def test_a_step_of_a_quantisation_is_no_failure_but_a_few_on_average_are() -> No
     assert "on average" in detail
 
 
+def test_where_onnxruntime_computes_something_else_than_the_file_says_it_is_asked_to_the_letter() -> None:
+    """It turns a product with dequantised weights into one that quantises the other side, too."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["f"]),
+        helper.make_node("MatMul", ["x", "f"], ["y"]),
+    ]
+    stored = RANDOM.integers(-90, 90, (8, 3)).astype(np.int8)
+    proto = graph(nodes, {"w": stored, "s": np.array(0.01, np.float32), "z": np.array(0, np.int8)})
+    passed, detail = check(proto, import_onnx(proto))
+    assert passed
+    assert "compared without" in detail
+    assert not check(proto, shifted(proto, 0.05))[0]
+
+
 def test_class_numbers_agree_or_do_not() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["p"]),

@@ -7,7 +7,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from prune_engine.precision import BFLOAT16, FLOAT16, FLOAT32, QUANTISED, Precision, precision_of
+from prune_engine.precision import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    QUANTISED,
+    Precision,
+    is_quantised,
+    precision_of,
+)
 
 
 def model(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> onnx.ModelProto:
@@ -40,9 +48,12 @@ def test_a_cast_to_a_narrow_type_inside_a_body_counts(kind: int, wanted: Precisi
 
 
 @pytest.mark.parametrize("operator", ["QuantizeLinear", "QLinearConv", "DynamicQuantizeLinear"])
-def test_steps_of_a_quantisation_count_on_average(operator: str) -> None:
+def test_steps_of_a_quantisation_count(operator: str) -> None:
     assert precision_of(model([helper.make_node(operator, ["x"], ["y"])], [weights(np.float16)])) == QUANTISED
 
 
 def test_weights_alone_in_integers_compute_in_float32() -> None:
-    assert precision_of(model([helper.make_node("DequantizeLinear", ["w", "s"], ["y"])], [])) == FLOAT32
+    proto = model([helper.make_node("DequantizeLinear", ["w", "s"], ["y"])], [])
+    assert precision_of(proto) == FLOAT32
+    assert is_quantised(proto)
+    assert not is_quantised(model([helper.make_node("MatMul", ["x", "w"], ["y"])], []))

@@ -1,0 +1,466 @@
+"""Weights that a file keeps as integers with a scale: found, trained as floats, written back as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from prune_engine.errors import NoPrunableWeightsError
+from prune_engine.formats import OnnxModule, import_onnx, read_values, write_back
+from prune_engine.formats.quantised import QUANTISED_TYPES, Quantisation, quantisation
+from tests.prune_engine.formats.operators.one_node import by_onnxruntime
+from tests.prune_engine.formats.running import distance
+
+RANDOM = np.random.default_rng(21)
+
+
+def run(proto: onnx.ModelProto, x: torch.Tensor) -> list[np.ndarray]:
+    """To the letter: onnxruntime's optimisations quantise what is multiplied with dequantised weights."""
+    return by_onnxruntime(proto, {"x": x.numpy()})
+
+
+def array(values: Any, element_type: int) -> np.ndarray:
+    return np.asarray(values).astype(helper.tensor_dtype_to_np_dtype(element_type))
+
+
+def steps(*shape: int) -> np.ndarray:
+    return (RANDOM.random(shape) / 20 + 0.01).astype(np.float32)
+
+
+def stored(shape: Sequence[int], element_type: int = TensorProto.INT8) -> np.ndarray:
+    """Values all over the range, zeros among them."""
+    low, high = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}.get(element_type, (-100, 100))
+    values = RANDOM.integers(low, high + 1, shape)
+    return array(values if element_type != TensorProto.UINT8 else values + 120, element_type)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    shape: Sequence[int],
+    element_type: int = TensorProto.FLOAT,
+    microsoft: bool = False,
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", element_type, list(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 21)] + [helper.make_opsetid("com.microsoft", 1)] * microsoft
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def dequantise(name: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    inputs = [name, f"{name}_s", f"{name}_z"]
+    return helper.make_node("DequantizeLinear", inputs, [output], name=f"dq {name}", **attributes)
+
+
+@dataclass
+class Layer:
+    """A layer whose weight "w", of `shape`, lies behind a DequantizeLinear; `x` is the shape of its input."""
+
+    kind: str
+    shape: tuple[int, ...]
+    output_axis: int
+    x: tuple[int, ...]
+    nodes: Callable[[], list[onnx.NodeProto]]
+    more: dict[str, np.ndarray] = field(default_factory=dict)
+    element_type: int = TensorProto.FLOAT
+
+
+def node(operator: str, *inputs: str, outputs: Sequence[str] = ("y",), **attributes: Any) -> Any:
+    return lambda: [helper.make_node(operator, list(inputs), list(outputs), name="layer", **attributes)]
+
+
+RECURRENT = {"r": RANDOM.standard_normal((1, 12, 3)).astype(np.float32)}
+LAYERS = {
+    "Conv": Layer("Conv", (6, 3, 3, 3), 0, (2, 3, 6, 6), node("Conv", "x", "f")),
+    "ConvTranspose": Layer("ConvTranspose", (3, 4, 2, 2), 1, (2, 3, 4, 4), node("ConvTranspose", "x", "f")),
+    "MatMul": Layer("MatMul", (8, 5), 1, (3, 8), node("MatMul", "x", "f")),
+    "Gemm": Layer("Gemm", (5, 8), 0, (3, 8), node("Gemm", "x", "f", transB=1)),
+    "LSTM": Layer("LSTM", (1, 12, 4), 1, (5, 2, 4), node("LSTM", "x", "f", "r", hidden_size=3), RECURRENT),
+    "Embedding": Layer("Embedding", (9, 4), 0, (7,), node("Gather", "f", "x"), {}, TensorProto.INT64),
+}
+
+
+def quantised_layer(
+    layer: Layer, element_type: int = TensorProto.INT8, axis: int | None = None, block: int = 0
+) -> onnx.ModelProto:
+    shape: tuple[int, ...] = ()
+    options: dict[str, int] = {}
+    if axis is not None:
+        shape, options = (layer.shape[axis],), {"axis": axis}
+    if block:
+        assert axis is not None
+        sizes = [-(-n // block) if i == axis else n for i, n in enumerate(layer.shape)]
+        shape, options = tuple(sizes), {"axis": axis, "block_size": block}
+    zero = 120 if element_type == TensorProto.UINT8 else 7 if element_type == TensorProto.UINT4 else 0
+    constants = {
+        "w": stored(layer.shape, element_type),
+        "w_s": steps(*shape),
+        "w_z": array(np.full(shape, zero), element_type),
+    }
+    nodes = [dequantise("w", "f", **options), *layer.nodes()]
+    return model(nodes, constants | layer.more, layer.x, layer.element_type)
+
+
+def example(layer: Layer) -> torch.Tensor:
+    if layer.element_type == TensorProto.INT64:
+        return torch.from_numpy(RANDOM.integers(0, 9, layer.x))
+    return torch.from_numpy(RANDOM.standard_normal(layer.x).astype(np.float32))
+
+
+def constants_of(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+
+
+def check(proto: onnx.ModelProto, x: torch.Tensor, kind: str, name: str = "w") -> OnnxModule:
+    """Agreement and untouched bytes; then half of the weights are zero, the rest moved: agreement again."""
+    module = import_onnx(proto).eval()
+    weight = next(w for w in module.prunable if w.name == name)
+    assert weight.kind == kind
+    assert not any(key.endswith(("_s", "_z")) for key in module.weights)
+    assert distance(module(x), run(proto, x)) < 1e-5
+    assert write_back(proto, module.state_values()) == proto
+    total = module(x)[0].float().square().sum()
+    total.backward()
+    parameter = module.weights[name]
+    assert parameter.grad is not None
+    assert bool(parameter.grad.isfinite().all())
+    assert float(parameter.grad.abs().sum()) > 0
+    mask = torch.from_numpy(RANDOM.random(tuple(parameter.shape)) < 0.5)
+    with torch.no_grad():
+        parameter.add_(torch.randn_like(parameter) * parameter.abs().mean() * 0.1)
+        parameter[parameter == 0] = 1e-7
+        parameter.mul_(mask)
+    written = write_back(proto, module.state_values())
+    assert distance(module(x), run(written, x)) < 1e-5
+    values = read_values(written, [name])[name]
+    np.testing.assert_array_equal(values != 0, mask.numpy())
+    other = {key: value for key, value in constants_of(written).items() if key not in module.weights}
+    for key, value in other.items():
+        assert value.tobytes() == constants_of(proto)[key].tobytes(), key
+    return module
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "element_type", [TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4]
+)
+def test_one_scale_for_the_weight(name: str, element_type: int) -> None:
+    layer = LAYERS[name]
+    module = check(quantised_layer(layer, element_type), example(layer), layer.kind)
+    assert module.prunable[0].output_axis == layer.output_axis
+    assert module.prunable[0].shape == layer.shape
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_scale_for_each_channel(name: str) -> None:
+    layer = LAYERS[name]
+    check(quantised_layer(layer, axis=layer.output_axis), example(layer), layer.kind)
+
+
+@pytest.mark.parametrize(("name", "axis"), [("MatMul", 0), ("Gemm", 1), ("Conv", 1)])
+def test_a_scale_for_each_block(name: str, axis: int) -> None:
+    layer = LAYERS[name]
+    check(quantised_layer(layer, TensorProto.INT4, axis=axis, block=2), example(layer), layer.kind)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2])
+def test_eight_bit_floats_with_a_scale(kind: int) -> None:
+    layer = LAYERS["MatMul"]
+    proto = quantised_layer(layer)
+    del proto.graph.initializer[:]
+    weight = array(RANDOM.standard_normal(layer.shape) * 20, kind)
+    for key, value in {"w": weight, "w_s": np.array(0.1, np.float32), "w_z": array(0, kind)}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(value, key))
+    check(proto, example(layer), "MatMul")
+
+
+def test_integers_that_are_moved_before_they_are_scaled() -> None:
+    layer = LAYERS["MatMul"]
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        helper.make_node("DequantizeLinear", ["t", "w_s", "w_z"], ["f"], axis=1),
+        *layer.nodes(),
+    ]
+    constants = {"w": stored((5, 8)), "w_s": steps(5), "w_z": np.zeros(5, np.int8)}
+    module = check(model(nodes, constants, layer.x), example(layer), "MatMul")
+    assert module.prunable[0].output_axis == 0
+
+
+def test_floats_that_are_moved_after_they_were_scaled() -> None:
+    layer = LAYERS["MatMul"]
+    nodes = [
+        dequantise("w", "d", axis=0),
+        helper.make_node("Transpose", ["d"], ["f"], perm=[1, 0]),
+        *layer.nodes(),
+    ]
+    constants = {"w": stored((5, 8)), "w_s": steps(5), "w_z": np.zeros(5, np.int8)}
+    check(model(nodes, constants, layer.x), example(layer), "MatMul")
+
+
+def test_rows_of_a_table_that_are_scaled_after_they_were_taken() -> None:
+    nodes = [
+        helper.make_node("Gather", ["w", "x"], ["t"]),
+        helper.make_node("DequantizeLinear", ["t", "w_s", "w_z"], ["y"]),
+    ]
+    constants = {"w": stored((9, 4)), "w_s": steps(), "w_z": np.array(3, np.int8)}
+    x = torch.from_numpy(RANDOM.integers(0, 9, (7,)))
+    check(model(nodes, constants, (7,), TensorProto.INT64), x, "Embedding")
+
+
+def quantised_input(*nodes: onnx.NodeProto, output: str = "q8") -> list[onnx.NodeProto]:
+    return [helper.make_node("QuantizeLinear", ["x", "x_s", "x_z"], [output], name="q x"), *nodes]
+
+
+INPUT = {"x_s": np.array(0.03, np.float32), "x_z": np.array(128, np.uint8)}
+OUTPUT = {"y_s": np.array(0.05, np.float32), "y_z": np.array(128, np.uint8)}
+OPERATORS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], list[onnx.NodeProto], bool]] = {
+    "QLinearConv": (
+        "Conv",
+        (6, 3, 3, 3),
+        (2, 3, 6, 6),
+        quantised_input(
+            helper.make_node(
+                "QLinearConv", ["q8", "x_s", "x_z", "w", "w_s", "w_z", "y_s", "y_z"], ["c"], name="it"
+            ),
+            helper.make_node("DequantizeLinear", ["c", "y_s", "y_z"], ["y"]),
+        ),
+        False,
+    ),
+    "QLinearMatMul": (
+        "MatMul",
+        (8, 5),
+        (3, 8),
+        quantised_input(
+            helper.make_node("QLinearMatMul", ["q8", "x_s", "x_z", "w", "w_s", "w_z", "y_s", "y_z"], ["c"]),
+            helper.make_node("DequantizeLinear", ["c", "y_s", "y_z"], ["y"]),
+        ),
+        False,
+    ),
+    "ConvInteger": (
+        "Conv",
+        (6, 3, 3, 3),
+        (2, 3, 6, 6),
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q8", "s", "z"]),
+            helper.make_node("ConvInteger", ["q8", "w", "z", "w_z"], ["i"]),
+            helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["f", "w_s"], ["y"]),
+        ],
+        False,
+    ),
+    "MatMulInteger": (
+        "MatMul",
+        (8, 5),
+        (3, 8),
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q8", "s", "z"]),
+            helper.make_node("MatMulInteger", ["q8", "w", "z", "w_z"], ["i"]),
+            helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["f", "w_s"], ["y"]),
+        ],
+        False,
+    ),
+    "QGemm": (
+        "Gemm",
+        (5, 8),
+        (3, 8),
+        quantised_input(
+            helper.make_node(
+                "QGemm",
+                ["q8", "x_s", "x_z", "w", "w_s", "w_z"],
+                ["y"],
+                domain="com.microsoft",
+                transB=1,
+            ),
+        ),
+        True,
+    ),
+    "MatMulIntegerToFloat": (
+        "MatMul",
+        (8, 5),
+        (3, 8),
+        quantised_input(
+            helper.make_node(
+                "MatMulIntegerToFloat",
+                ["q8", "w", "x_s", "w_s", "x_z", "w_z"],
+                ["y"],
+                domain="com.microsoft",
+            ),
+        ),
+        True,
+    ),
+    "DynamicQuantizeMatMul": (
+        "MatMul",
+        (8, 5),
+        (3, 8),
+        [helper.make_node("DynamicQuantizeMatMul", ["x", "w", "w_s", "w_z"], ["y"], domain="com.microsoft")],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_integer_weights_of_quantised_arithmetic(name: str) -> None:
+    kind, shape, x_shape, nodes, microsoft = OPERATORS[name]
+    constants = {"w": stored(shape), "w_s": steps(), "w_z": np.array(0, np.int8)} | INPUT | OUTPUT
+    proto = model(nodes, constants, x_shape, microsoft=microsoft)
+    x = torch.from_numpy((RANDOM.standard_normal(x_shape) / 2).astype(np.float32))
+    check(proto, x, kind)
+
+
+def test_a_scale_by_column_of_a_quantised_product() -> None:
+    kind, shape, x_shape, nodes, _ = OPERATORS["QLinearMatMul"]
+    constants = {"w": stored(shape), "w_s": steps(5), "w_z": np.zeros(5, np.int8)} | INPUT | OUTPUT
+    x = torch.from_numpy((RANDOM.standard_normal(x_shape) / 2).astype(np.float32))
+    check(model(nodes, constants, x_shape), x, kind)
+
+
+def test_float_weights_that_the_graph_itself_rounds_are_trained_as_they_are() -> None:
+    """The form in which quantisation-aware training leaves a model."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["f"]),
+        helper.make_node("MatMul", ["x", "f"], ["y"], name="layer"),
+    ]
+    weight = RANDOM.standard_normal((8, 5)).astype(np.float32)
+    constants = {"w": weight, "s": np.array(0.02, np.float32), "z": np.array(0, np.int8)}
+    proto = model(nodes, constants, (3, 8))
+    module = import_onnx(proto).eval()
+    assert [(w.name, w.kind) for w in module.prunable] == [("w", "MatMul")]
+    x = torch.from_numpy(RANDOM.standard_normal((3, 8)).astype(np.float32))
+    assert distance(module(x), run(proto, x)) < 1e-5
+    module(x)[0].square().sum().backward()
+    gradient = module.weights["w"].grad
+    assert gradient is not None
+    inside = torch.from_numpy(np.abs(weight) < 127 * 0.02)
+    assert bool((gradient[inside] != 0).all())
+    np.testing.assert_array_equal(module.state_values()["w"], weight)
+
+
+def test_biases_behind_a_scale_are_trained() -> None:
+    nodes = [
+        dequantise("w", "f"),
+        dequantise("b", "g"),
+        helper.make_node("Gemm", ["x", "f", "g"], ["y"], name="layer"),
+    ]
+    constants = {
+        "w": stored((8, 5)),
+        "w_s": steps(),
+        "w_z": np.array(0, np.int8),
+        "b": np.array([2**30, -5, 0, 70_000, 2**24 + 1], np.int32),
+        "b_s": np.array(1e-4, np.float32),
+        "b_z": np.array(0, np.int32),
+    }
+    proto = model(nodes, constants, (3, 8))
+    module = check(proto, torch.from_numpy(RANDOM.standard_normal((3, 8)).astype(np.float32)), "Gemm")
+    assert [weight.name for weight in module.prunable] == ["w"]
+    with torch.no_grad():
+        module.weights["b"][1] += 0.01
+    assert module.state_values()["b"].tolist() == [2**30, 95, 0, 70_000, 2**24 + 1]
+
+
+def test_one_gate_for_integers_that_two_layers_share() -> None:
+    nodes = [
+        dequantise("w", "f"),
+        helper.make_node("DequantizeLinear", ["w", "w_s", "w_z"], ["g"], name="again"),
+        helper.make_node("MatMul", ["x", "f"], ["h"], name="one"),
+        helper.make_node("MatMul", ["h", "g"], ["y"], name="two"),
+    ]
+    constants = {"w": stored((8, 8)), "w_s": steps(), "w_z": np.array(0, np.int8)}
+    module = check(model(nodes, constants, (3, 8)), torch.randn(3, 8), "MatMul")
+    assert module.prunable[0].nodes == ("one", "two")
+
+
+def refused(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> None:
+    with pytest.raises(NoPrunableWeightsError):
+        import_onnx(model(nodes, constants, (3, 8)))
+
+
+def test_integers_that_stand_for_different_floats_are_constants() -> None:
+    nodes = [
+        dequantise("w", "f"),
+        helper.make_node("DequantizeLinear", ["w", "other", "w_z"], ["g"]),
+        helper.make_node("MatMul", ["x", "f"], ["h"]),
+        helper.make_node("MatMul", ["h", "g"], ["y"]),
+    ]
+    constants = {"w": stored((8, 8)), "w_s": steps(), "other": steps(), "w_z": np.array(0, np.int8)}
+    refused(nodes, constants)
+
+
+def test_a_scale_that_is_computed_or_not_positive_makes_a_constant() -> None:
+    layer = LAYERS["MatMul"].nodes()
+    zero = np.array(0, np.int8)
+    refused(
+        [dequantise("w", "f"), *layer], {"w": stored((8, 5)), "w_s": np.array(0.0, np.float32), "w_z": zero}
+    )
+    computed = [helper.make_node("Abs", ["a"], ["w_s"]), dequantise("w", "f"), *layer]
+    refused(computed, {"w": stored((8, 5)), "a": steps(), "w_z": zero})
+
+
+def test_scales_of_integers_that_cannot_be_trained_stay() -> None:
+    """They are neither biases nor weights, though they are floats that a weight is computed from."""
+    nodes = [
+        helper.make_node("Reshape", ["w", "shape"], ["r"]),
+        helper.make_node("DequantizeLinear", ["r", "w_s", "w_z"], ["f"], axis=0),
+        helper.make_node("MatMul", ["x", "f"], ["h"]),
+        helper.make_node("MatMul", ["h", "v"], ["y"]),
+    ]
+    constants = {
+        "w": stored((40,)),
+        "shape": np.array([8, 5]),
+        "w_s": steps(8),
+        "w_z": np.zeros(8, np.int8),
+        "v": RANDOM.standard_normal((5, 2)).astype(np.float32),
+    }
+    assert set(import_onnx(model(nodes, constants, (3, 8))).weights) == {"v"}
+
+
+def test_the_gradient_ends_where_the_integers_end() -> None:
+    kept = Quantisation(np.array(0.5, np.float32), np.array(0, np.float32), TensorProto.INT8)
+    x = torch.tensor([0.1, 63.4, 70.0, -64.2, -70.0], requires_grad=True)
+    scale, zero = torch.tensor(0.5), torch.tensor(0.0)
+    found = kept.steps(x, scale, zero)
+    assert found.tolist() == [1, 127, 127, -128, -128]  # 0.1 is not 0: it stays one step away
+    found.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 2, 0, 2, 0]
+
+
+@given(
+    element_type=st.sampled_from(sorted(QUANTISED_TYPES - {TensorProto.INT32, TensorProto.UINT32})),
+    data=st.data(),
+    scale=st.floats(2.0**-20, 64.0, width=32),
+)
+def test_zero_and_nothing_else_becomes_the_zero_point(
+    element_type: int, data: st.DataObject, scale: float
+) -> None:
+    zero = 0
+    if TensorProto.DataType.Name(element_type).startswith(("INT", "UINT")):
+        ends = {"INT": (-2, 1), "UINT": (0, 3)}["UINT" if element_type in UNSIGNED else "INT"]
+        zero = data.draw(st.integers(*ends))
+    kept = quantisation(np.float32(scale), array(zero, element_type), element_type, (4,), (0,), (4,), 0)
+    assert isinstance(kept, Quantisation)
+    values = np.array(data.draw(st.lists(st.floats(-200, 200, width=32), min_size=4, max_size=4)), np.float32)
+    values[np.abs(values) < 1e-30] = 0
+    found = kept.quantised(values)
+    assert found.dtype == helper.tensor_dtype_to_np_dtype(element_type)
+    floats = kept.dequantised(found)
+    np.testing.assert_array_equal(floats != 0, values != 0)
+    assert kept.quantised(floats).tobytes() == found.tobytes()
+
+
+UNSIGNED = {TensorProto.UINT2, TensorProto.UINT4, TensorProto.UINT8, TensorProto.UINT16}
