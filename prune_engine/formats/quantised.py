@@ -57,7 +57,8 @@ class Quantisation:
 
     def dequantised(self, values: np.ndarray) -> np.ndarray:
         """Stored values as the floats that they stand for, float32."""
-        return (values.astype(np.float32) - self.zero_point) * self.scale
+        floats: np.ndarray = (values.astype(np.float32) - self.zero_point) * self.scale
+        return floats
 
     def quantised(self, values: np.ndarray) -> np.ndarray:
         """Floats as the file stores them, in the numpy type of `element_type`."""

@@ -14,7 +14,7 @@ _WIDTHS = (2, 4, 8)
 def unpacked(packed: Tensor, bits: int) -> Tensor:
     """The values of bytes that hold `8 / bits` of them each, lowest bits first, along the last axis."""
     shifts = torch.arange(0, 8, bits, device=packed.device, dtype=torch.int32)
-    values = (packed.to(torch.int32).unsqueeze(-1) >> shifts) & (2**bits - 1)
+    values: Tensor = (packed.to(torch.int32).unsqueeze(-1) >> shifts) & (2**bits - 1)
     return values.flatten(-2)
 
 
