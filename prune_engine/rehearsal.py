@@ -20,6 +20,7 @@ from prune_engine.measure.sample import guessed, sample_rows
 from prune_engine.measure.step import MORE, StepCost, StepError, measure_step
 from prune_engine.report import TensorInfo
 from prune_engine.spec import PruneSpec
+from prune_engine.training.batch_freedom import runs_at_any_batch
 
 _NOT_A_CHANCE = "the model cannot be pruned"
 
@@ -87,6 +88,9 @@ def rehearse(
         )
     if module is None or not module.prunable:
         return Rehearsal(unknown_time(_NOT_A_CHANCE), shapes, operations.before, warnings=tuple(warnings))
+    whole = len(rows.batched) == len(rows.values)
+    if whole and fixed is not None and runs_at_any_batch(module, rows.take(2 * fixed), fixed):
+        fixed = None
     cost: StepCost | None = None
     try:
         cost = measure_step(module, rows.take, fixed)
