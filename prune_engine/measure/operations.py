@@ -24,11 +24,22 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 _PASSES_ON = frozenset(
-    {"Transpose", "Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "DequantizeLinear"}
+    {
+        *("Transpose", "Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten"),
+        *("QuantizeLinear", "DequantizeLinear"),
+    }
 )
-_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "CausalConvWithState"})
+_WEIGHT_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
+"""Where it is not the second input, for scale and zero point come first."""
+
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "CausalConvWithState", "QLinearConv", "ConvInteger"})
 _TRANSPOSED = frozenset({"ConvTranspose", "ConvTransposeWithDynamicPads"})
-_PRODUCTS = frozenset({"Gemm", "MatMul", "FusedGemm", "FusedMatMul", "TransposeMatMul"})
+_PRODUCTS = frozenset(
+    {
+        *("Gemm", "MatMul", "FusedGemm", "FusedMatMul", "TransposeMatMul", "QLinearMatMul", "QGemm"),
+        *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+    }
+)
 _ATTENTIONS = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _COUNTED = _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS | _ATTENTIONS | _RECURRENT
@@ -113,7 +124,7 @@ def measured_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
             feed[value.name] = np.zeros(tuple(shapes[value.name]), dtype=dtype)
     known |= {name: array.shape for name, array in feed.items()}
     produced = {name for node in model.graph.node for name in node.output}
-    needed = {name for node in _counted(model.graph) for name in (*node.input[:3], node.output[0])}
+    needed = {name for node in _counted(model.graph) for name in (*node.input[:4], node.output[0])}
     wanted = sorted(needed & produced)
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
@@ -135,10 +146,11 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
             raise ShapeUnknownError(f"the shape of '{name}' at {node.op_type} '{node.name}' is not known")
         return known[name]
 
+    weight = _WEIGHT_AT.get(node.op_type, 1)
     if node.op_type in _CONVOLUTIONS | _TRANSPOSED:
-        kernel = shape(node.input[1])
+        kernel = shape(node.input[weight])
         positions = shape(node.output[0] if node.op_type in _CONVOLUTIONS else node.input[0])
-        return [_Products(math.prod(positions) * math.prod(kernel[1:]), (node.input[1],))]
+        return [_Products(math.prod(positions) * math.prod(kernel[1:]), (node.input[weight],))]
     if node.op_type in _ATTENTIONS:
         names = [name for name in node.input[:2] if name]
         return _attention(node, [shape(name) for name in names], shape(node.output[0]))
@@ -146,7 +158,8 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
         left = shape(node.input[0])
         moved = 0 if _attribute(node, "transBatchA", 0) else -2
         inner = left[moved] if _attribute(node, "transA", 0) and len(left) > 1 else left[-1]
-        return [_Products(math.prod(shape(node.output[0])) * inner, tuple(node.input[:2]))]
+        operands = node.input[0], node.input[weight]
+        return [_Products(math.prod(shape(node.output[0])) * inner, operands)]
     given, first, second = (shape(name) for name in node.input[:3])
     steps = given[0] * given[1]
     return [
