@@ -45,7 +45,7 @@ def trains(proto: onnx.ModelProto, *inputs: Tensor) -> None:
     module = import_onnx(proto)
     assert distance(module(*inputs), run(proto, *inputs)) < 1e-5
     assert write_back(proto, module.state_values()) == proto
-    sum(output.square().sum() for output in module(*inputs)).backward()  # type: ignore[union-attr]
+    sum(output.square().sum() for output in module(*inputs)).backward()
     with torch.no_grad():
         for weight in module.prunable:
             gradient = module.weights[weight.name].grad
@@ -239,7 +239,7 @@ def test_a_scan_of_opset_8_runs_every_row_of_the_batch_by_itself(
         [value("next", FLOAT, [4]), value("each", FLOAT, [4])],
         {"u": values(4)},
     )
-    options = {} if directions is None else {"directions": directions}
+    options: dict[str, Any] = {} if directions is None else {"directions": directions}
     scan = node(
         "Scan", ["l" * bool(lengths), "h0", "x"], ["y", "all"], body=inner, num_scan_inputs=1, **options
     )

@@ -128,6 +128,52 @@ def test_bfloat16_in_its_typed_form_goes_back_in_that_form() -> None:
     assert written.HasField("raw_data") == tensor.HasField("raw_data")
 
 
+PROPERTIES = {"prunery.density": "0.05", "prunery.version": "1.0", "prunery.job": "job_1"}
+
+
+def test_the_file_says_how_it_was_pruned_and_nothing_else_of_its_metadata_changes() -> None:
+    proto = linear()
+    helper.set_model_props(proto, {"author": "me", "prunery.density": "0.5"})
+    written = write_back(proto, {}, PROPERTIES)
+    assert {entry.key: entry.value for entry in written.metadata_props} == {"author": "me", **PROPERTIES}
+    assert structural_differences(proto, written) == []
+    assert write_back(written, {}, PROPERTIES) == written
+    written.metadata_props[0].value = "you"
+    assert structural_differences(proto, written) == ["metadata_props 0 differs"]
+
+
+def test_other_properties_are_refused() -> None:
+    with pytest.raises(ValueError, match="author"):
+        write_back(linear(), {}, {"author": "me"})
+
+
+def test_structural_changes_inside_bodies_are_told() -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        output = helper.make_tensor_value_info("r", TensorProto.FLOAT, ["n", 3])
+        stored = numpy_helper.from_array(values(4, 3), "w")
+        return helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["r"], name)], name, [], [output], [stored]
+        )
+
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("yes"), else_branch=branch("no"))
+    base = model([node], {"c": np.array(True)})
+
+    def changed(edit: str) -> list[str]:
+        other = onnx.ModelProto()
+        other.CopyFrom(base)
+        attributes = other.graph.node[0].attribute
+        exec(edit, {"n": other.graph.node[0], "g": next(a.g for a in attributes if a.name == "then_branch")})
+        return structural_differences(base, other)
+
+    assert changed("pass") == []
+    assert changed("g.initializer[0].raw_data = bytes(48)") == []
+    assert changed("g.node[0].op_type = 'Gemm'") == ["if then_branch: node 0 (yes) differs"]
+    assert "'w'" in changed("g.initializer[0].dims[0] = 2")[0]
+    assert "if then_branch output" in changed("g.output[0].name = 'z'")[0]
+    assert changed("n.input[0] = 'd'") == ["node 0 (if) differs"]
+    assert changed("del n.attribute[0]") == ["node 0 (if) differs"]
+
+
 def test_each_kind_of_structural_change_is_told() -> None:
     base = linear()
 
