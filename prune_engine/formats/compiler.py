@@ -15,9 +15,11 @@ from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine, routine
 from prune_engine.formats.control_flow import add_control_flow
 from prune_engine.formats.graph import Body, Graph, domain_of, node_name
+from prune_engine.formats.modifiers import add_flex_attention
 from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
 from prune_engine.formats.operators.dtypes import INTEGER_RANGES
+from prune_engine.formats.operators.flex_attention import PREVIEW
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.plan import DEVICE, FIRST_FREE, TRAINING, Plan, Step, with_lifetimes
 from prune_engine.formats.scopes import CONTROL_FLOW
@@ -128,7 +130,7 @@ class Compiler:
         kept = self.roles.quantised[name]
         places = [slot]
         for part, values in (("scale", kept.scale), ("zero point", kept.zero_point)):
-            self.buffers[f"{name}/{part}"] = torch.from_numpy(values)
+            self.buffers[f"{name}/{part}"] = torch.from_numpy(values.copy())
             places.append(self.new_slot())
             self.tensors.append((places[-1], f"{name}/{part}"))
         stored = self.new_slot()
@@ -194,6 +196,8 @@ class Compiler:
         try:
             if proto.op_type in CONTROL_FLOW and domain_of(proto) == "":
                 add_control_flow(self, proto)
+            elif proto.op_type == "FlexAttention" and domain_of(proto) == PREVIEW:
+                add_flex_attention(self, proto)
             else:
                 self._node(proto)
         except NotSupportedError as error:
