@@ -108,7 +108,7 @@ class UnsupportedOperatorError(ModelError):
 
 
 class NoPrunableWeightsError(ModelError):
-    """The graph has no float weight that could be pruned."""
+    """The graph has no weight that could be pruned."""
 
     code = "no_prunable_weights"
 

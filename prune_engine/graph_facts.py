@@ -17,7 +17,7 @@ from prune_engine.formats.operators import find
 from prune_engine.formats.reading import read_graph
 from prune_engine.formats.tensors import dtype_name, to_numpy
 from prune_engine.formats.unprunable import not_prunable
-from prune_engine.formats.weights import Roles, find_roles, is_float
+from prune_engine.formats.weights import Roles, find_roles
 from prune_engine.inspection import KeptInfo, OperatorSupport, WeightInfo
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
@@ -96,7 +96,7 @@ def _weight(weight: PrunableWeight, graph: Graph, module: OnnxModule | None, tot
 
 
 def kept_constants(graph: Graph, prunable: Collection[str]) -> list[KeptInfo]:
-    """The float constants that pruning does not touch, the largest first, and why."""
+    """The constants that pruning does not touch, the largest first, and why; integers if they are scaled."""
     reasons = {name: reason for name, _, reason in not_prunable(graph, _roles(graph))}
     rows = [
         KeptInfo(
@@ -107,7 +107,7 @@ def kept_constants(graph: Graph, prunable: Collection[str]) -> list[KeptInfo]:
             reason=reasons[name],
         )
         for name, tensor in graph.constants.items()
-        if is_float(tensor) and name not in prunable and name in reasons
+        if name not in prunable and name in reasons
     ]
     return sorted(rows, key=lambda row: -row.count)
 

@@ -39,11 +39,19 @@ def _import(proto: onnx.ModelProto) -> OnnxModule:
     if not roles.prunable:
         Compiler(graph, roles).run()  # an operator that is not known may be what has the weights
         raise NoPrunableWeightsError(
-            "The graph has no float weight that could be pruned: no convolution, matrix product or embedding "
-            "takes a float initializer. If this is a quantised model, send the float one it was made from."
+            "The graph has no weight that could be pruned: no convolution, matrix product or embedding takes "
+            "a float initializer, or integers with a scale." + _quantised_reasons(roles)
         )
     require_fitting_weights(graph)
     return _module(graph, roles)
+
+
+def _quantised_reasons(roles: Roles) -> str:
+    if not roles.refused:
+        return " If its weights are packed or quantised on the way, send the float model it was made from."
+    name, reason = next(iter(roles.refused.items()))
+    more = f", and {len(roles.refused) - 1} more" if len(roles.refused) > 1 else ""
+    return f" {name!r} is quantised, but {reason}{more}: send the float model that this one was made from."
 
 
 def compile_graph(proto: onnx.ModelProto) -> OnnxModule:

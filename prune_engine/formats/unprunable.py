@@ -10,19 +10,25 @@ from onnx import NodeProto
 
 from prune_engine.formats.flow import Flow
 from prune_engine.formats.graph import Graph
+from prune_engine.formats.scales import is_quantising
 from prune_engine.formats.weight_places import vector_places
 from prune_engine.formats.weights import Roles, is_float
 
 _NORMS = ("Normalization", "Norm")
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear")
+_INTEGER = ("QGemm", "MatMulNBits")
 
 
 def not_prunable(graph: Graph, roles: Roles) -> list[tuple[str, tuple[int, ...], str]]:
-    """Name, shape and reason of every float constant that no gate gets, in the file's order."""
+    """Name, shape and reason of every constant that no gate gets, in the file's order.
+
+    Integers are listed as far as a scale makes floats of them.
+    """
     reasons = _Reasons(graph, roles)
     return [
         (name, tuple(tensor.dims), reasons.of(name))
         for name, tensor in graph.constants.items()
-        if is_float(tensor) and name not in roles.prunable
+        if (is_float(tensor) or reasons.stands_for_floats(name)) and name not in roles.prunable
     ]
 
 
@@ -31,6 +37,7 @@ class _Reasons:
         self.graph, self.roles = graph, roles
         flow = Flow(graph)
         flow.run()
+        self.refused = roles.refused
         self.reached = {id(node) for node in flow.nodes}
         self.nodes = flow.nodes  # keeps them alive, and with them their ids
         self.seen: dict[str, set[str]] = defaultdict(set)  # constant -> the values that show it
@@ -38,8 +45,20 @@ class _Reasons:
             for source in alias.sources:
                 self.seen[source.name].add(value)
 
+    def stands_for_floats(self, name: str) -> bool:
+        """Whether a constant of integers is trained, could not be, or is packed."""
+        return name in self.roles.quantised or name in self.refused or self._is_packed(name)
+
+    def _is_packed(self, name: str) -> bool:
+        users = self.graph.consumers.get(name, ())
+        return any(node.op_type == "MatMulNBits" and position == 1 for node, position in users)
+
     def of(self, name: str) -> str:
         tensor = self.graph.constants[name]
+        if name in self.refused:
+            return f"quantised, and {self.refused[name]}"
+        if self._is_packed(name):
+            return "packed weight of MatMulNBits"
         if name in self.graph.sparse:
             return "stored sparse"
         if name in self.graph.in_functions:
@@ -72,6 +91,10 @@ class _Reasons:
         """What a node takes at this position, where that is not arithmetic."""
         if node.op_type == "BatchNormalization" and position in (3, 4):
             return "running statistic"
+        if any(is_quantising(node, name) for name in _QUANTISING) and position == 1:
+            return "quantisation scale"
+        if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+            return "quantisation scale"
         if position in vector_places(node):
             if node.op_type.endswith(_NORMS):
                 return "normalisation scale" if position == 1 else "normalisation shift"

@@ -44,13 +44,15 @@ class PrunableWeight:
 class Roles:
     """The roles of a graph's constants; what is in none of these is a plain constant.
 
-    `quantised` holds the trained ones that the file keeps as integers.
+    `quantised` holds the trained ones that the file keeps as integers, `refused` why other integers with a
+    scale cannot be trained.
     """
 
     prunable: dict[str, PrunableWeight] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     statistics: set[str] = field(default_factory=set)
     quantised: dict[str, Quantisation] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def find_roles(graph: Graph) -> Roles:
@@ -89,6 +91,7 @@ class _Finder:
         for name in scales.refused:
             self.roles.prunable.pop(name, None)
         self.roles.trained -= set(scales.refused)
+        self.roles.refused = dict(scales.refused)
         self.roles.quantised = {name: q for name, q in scales.known.items() if name in self.roles.trained}
 
     def _names(self, names: Iterable[str]) -> Iterator[str]:

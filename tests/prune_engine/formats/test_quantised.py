@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from prune_engine.errors import NoPrunableWeightsError
-from prune_engine.formats import OnnxModule, import_onnx, read_values, write_back
+from prune_engine.formats import OnnxModule, import_onnx, not_prunable, read_values, write_back
 from prune_engine.formats.quantised import QUANTISED_TYPES, Quantisation, quantisation
+from prune_engine.formats.reading import read_graph
+from prune_engine.formats.weights import find_roles
 from tests.prune_engine.formats.operators.one_node import by_onnxruntime
 from tests.prune_engine.formats.running import distance
 
@@ -385,9 +387,14 @@ def test_one_gate_for_integers_that_two_layers_share() -> None:
     assert module.prunable[0].nodes == ("one", "two")
 
 
-def refused(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> None:
-    with pytest.raises(NoPrunableWeightsError):
-        import_onnx(model(nodes, constants, (3, 8)))
+def refused(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], why: str) -> None:
+    proto = model(nodes, constants, (3, 8))
+    with pytest.raises(NoPrunableWeightsError, match=f"'w' is quantised, but {why}"):
+        import_onnx(proto)
+    graph = read_graph(proto)
+    reasons = {name: reason for name, _, reason in not_prunable(graph, find_roles(graph))}
+    assert reasons["w"] == f"quantised, and {why}"
+    assert reasons.get("w_s", "quantisation scale") == "quantisation scale"
 
 
 def test_integers_that_stand_for_different_floats_are_constants() -> None:
@@ -398,17 +405,16 @@ def test_integers_that_stand_for_different_floats_are_constants() -> None:
         helper.make_node("MatMul", ["h", "g"], ["y"]),
     ]
     constants = {"w": stored((8, 8)), "w_s": steps(), "other": steps(), "w_z": np.array(0, np.int8)}
-    refused(nodes, constants)
+    refused(nodes, constants, "it is used with different scales")
 
 
 def test_a_scale_that_is_computed_or_not_positive_makes_a_constant() -> None:
-    layer = LAYERS["MatMul"].nodes()
-    zero = np.array(0, np.int8)
-    refused(
-        [dequantise("w", "f"), *layer], {"w": stored((8, 5)), "w_s": np.array(0.0, np.float32), "w_z": zero}
-    )
+    layer, zero = LAYERS["MatMul"].nodes(), np.array(0, np.int8)
+    constants = {"w": stored((8, 5)), "w_s": np.array(0.0, np.float32), "w_z": zero}
+    refused([dequantise("w", "f"), *layer], constants, "its scale is not a positive number")
     computed = [helper.make_node("Abs", ["a"], ["w_s"]), dequantise("w", "f"), *layer]
-    refused(computed, {"w": stored((8, 5)), "a": steps(), "w_z": zero})
+    constants = {"w": stored((8, 5)), "a": steps(), "w_z": zero}
+    refused(computed, constants, "its scale or zero point is computed in the graph")
 
 
 def test_scales_of_integers_that_cannot_be_trained_stay() -> None:
