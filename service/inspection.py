@@ -23,7 +23,12 @@ from jobs.record import DatasetRef, ModelFile, TokenizerFile, new_job_id
 from prune_engine import catalogue
 from prune_engine.errors import PruneError, told
 from prune_engine.inspection import Inspection
-from service.errors import FieldMissingError, InspectionCrashedError
+from service.errors import (
+    ClientGoneError,
+    FieldMissingError,
+    InspectionBusyError,
+    InspectionCrashedError,
+)
 from service.form import partial_spec_of
 from service.negotiation import prefers
 from service.rooms import Rooms
@@ -87,7 +92,12 @@ async def _inspect(request: Request, rooms: Rooms, *, is_job: bool) -> Inspectio
             lambda: _write_folder(work, sent, spec, model, dataset, form.tokenizer, rooms)
         )
         async with _leaving(request, rooms) as leave:
-            await rooms.inspector.run(work, *leave)
+            try:
+                await rooms.inspector.run(work, *leave)
+            except ClientGoneError:
+                if rooms.stopping.is_set():
+                    raise InspectionBusyError("this server is being stopped; send the model again") from None
+                raise
         return await anyio.to_thread.run_sync(_result, work)
 
 
