@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import onnx
@@ -117,10 +118,10 @@ def set_values(tensor: TensorProto, values: np.ndarray) -> None:
         raise ValueError(
             f"{tensor.name!r} is {wanted} of shape {tuple(tensor.dims)}, not {values.dtype} of {values.shape}"
         )
-    fresh = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), tensor.name)
     if tensor.HasField("raw_data"):
-        if tensor.raw_data != fresh.raw_data:
-            tensor.raw_data = fresh.raw_data
+        fresh = _raw(tensor, values)
+        if tensor.raw_data != fresh:
+            tensor.raw_data = fresh
         return
     if numpy_helper.to_array(tensor).tobytes() == values.tobytes():
         return
@@ -128,6 +129,14 @@ def set_values(tensor: TensorProto, values: np.ndarray) -> None:
     stored = getattr(tensor, field)
     del stored[:]
     stored.extend(_in_32_bits(tensor, values) if field == "int32_data" else values.reshape(-1).tolist())
+
+
+def _raw(tensor: TensorProto, values: np.ndarray) -> bytes:
+    """Values as `raw_data` holds them; those of whole bytes without the copies that onnx makes."""
+    if (element_bits(tensor.data_type) or 0) >= 8 and sys.byteorder == "little":
+        return values.tobytes()
+    contiguous = np.ascontiguousarray(values).reshape(values.shape)
+    return bytes(numpy_helper.from_array(contiguous, tensor.name).raw_data)
 
 
 def _in_32_bits(tensor: TensorProto, values: np.ndarray) -> list[int]:
