@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from prune_engine.formats import import_onnx, structural_differences, write_back
+from prune_engine.formats.tensors import set_values, to_numpy
 from tests.prune_engine.formats.graphs import linear, model, values
 
 DTYPES = {np.float32: TensorProto.FLOAT, np.float16: TensorProto.FLOAT16, np.float64: TensorProto.DOUBLE}
@@ -192,3 +193,28 @@ def test_each_kind_of_structural_change_is_told() -> None:
     assert "output" in changed("g.output[0].name = 'z'")[0]
     assert "metadata_props" in changed("m.metadata_props.add(key='a', value='b')")[0]
     assert "producer_name" in changed("m.producer_name = 'me'")[0]
+
+
+NARROW = (
+    *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT4),
+    *(TensorProto.UINT4, TensorProto.INT2, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2),
+    *(TensorProto.FLOAT8E8M0, TensorProto.FLOAT4E2M1),
+)
+
+
+@pytest.mark.parametrize("element_type", NARROW, ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize("raw", [True, False])
+def test_narrow_values_go_back_in_the_form_that_they_had(element_type: int, raw: bool) -> None:
+    dtype = helper.tensor_dtype_to_np_dtype(element_type)
+    before, after = np.array([1, 0, 1, 1, 0]).astype(dtype), np.array([0, 1, 1, 0, 1]).astype(dtype)
+    given = numpy_helper.from_array(before).raw_data if raw else before
+    tensor = helper.make_tensor("w", element_type, [5], given, raw=raw)
+    form = set(_fields(tensor))
+    assert to_numpy(tensor).tobytes() == before.tobytes()
+    set_values(tensor, after)
+    assert set(_fields(tensor)) == form
+    assert to_numpy(tensor).tobytes() == after.tobytes()
+
+
+def _fields(tensor: TensorProto) -> list[str]:
+    return [field.name for field, _ in tensor.ListFields()]
