@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from prune_engine.formats.operators.quantization import MICROSOFT
 from prune_engine.formats.operators.scaled_dot_product import merge_heads, split_heads
-from prune_engine.formats.operators.table import Kernel, Node, operator
+from prune_engine.formats.operators.table import Kernel, Node, NotSupportedError, operator
 
 
 @operator("TensorScatter", since=24)
@@ -31,13 +32,25 @@ def _tensor_scatter(node: Node) -> Kernel:
     return kernel
 
 
+def _refuse_windows(node: Node) -> None:
+    if node.attribute("state_window", 0):
+        raise NotSupportedError(f"state_window of {node.operator}", "Export it with the last state alone.")
+
+
 @operator("LinearAttention", since=27)
+@operator("LinearAttention", since=1, domain=MICROSOFT)
 def _linear_attention(node: Node) -> Kernel:
     """State S += k (x) v after an optional decay exp(g), read as q S.
 
     With the delta rule what is written is beta * (v - k S), the part that the state does not hold yet.
+
+    Raises:
+        NotSupportedError: more key heads than query heads, or several states as an output (com.microsoft).
     """
+    _refuse_windows(node)
     query_heads, key_heads = node.attribute("q_num_heads"), node.attribute("kv_num_heads")
+    if query_heads < key_heads:
+        raise NotSupportedError("more key heads than query heads", "Repeat the query heads before it.")
     given_scale = node.attribute("scale", 0.0)
     corrects = "delta" in node.attribute("update_rule", "gated_delta")
     outputs = len(node.outputs)
@@ -77,14 +90,25 @@ def _linear_attention(node: Node) -> Kernel:
 
 
 @operator("CausalConvWithState", since=27)
+@operator("CausalConvWithState", since=1, domain=MICROSOFT)
 def _causal_convolution(node: Node) -> Kernel:
-    """A depthwise convolution over the past; the state is the last inputs that the kernel still reaches."""
+    """A depthwise convolution over the past; the state is the last inputs that the kernel still reaches.
+
+    Raises:
+        NotSupportedError: more than one axis, channels last, or several states as an output (com.microsoft).
+    """
+    _refuse_windows(node)
+    if node.attribute("ndim", 1) != 1 or node.attribute("channels_last", 0):
+        raise NotSupportedError(
+            "another layout than [batch, channels, length]", "Transpose before and after."
+        )
+    dilation = node.attribute("dilation", 1)
     smooth, outputs = node.attribute("activation", "none") in ("silu", "swish"), len(node.outputs)
 
     def kernel(x: Tensor, weight: Tensor, bias: Tensor | None = None, state: Tensor | None = None) -> Any:
-        reach = weight.shape[-1] - 1
+        reach = (weight.shape[-1] - 1) * dilation
         whole = functional.pad(x, (reach, 0)) if state is None else torch.cat([state, x], -1)
-        y = functional.conv1d(whole, weight, bias, groups=weight.shape[0])
+        y = functional.conv1d(whole, weight, bias, dilation=dilation, groups=weight.shape[0])
         y = functional.silu(y) if smooth else y
         return y if outputs == 1 else (y, whole[..., whole.shape[-1] - reach :])
 

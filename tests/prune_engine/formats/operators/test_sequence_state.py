@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prune_engine.errors import UnsupportedOperatorError
 from prune_engine.formats.importer import compile_graph, import_onnx
 from tests.prune_engine.formats.operators.one_node import (
+    MICROSOFT,
     Inputs,
     agree,
+    by_onnxruntime,
     by_reference,
     computed,
     gradient_agrees,
@@ -27,6 +30,13 @@ def values(*shape: int) -> np.ndarray:
 def check(operator: str, inputs: Inputs, outputs: int = 1, opset: int = 27, **options: Any) -> None:
     proto = model(operator, inputs, outputs, opset=opset, **options)
     agree(proto, inputs, by_reference(proto, inputs))
+    gradient_agrees(proto, inputs)
+
+
+def check_fused(operator: str, inputs: Inputs, **options: Any) -> None:
+    """onnxruntime's own operator of the same name."""
+    proto = model(operator, inputs, 2, domain=MICROSOFT, **options)
+    agree(proto, inputs, by_onnxruntime(proto, inputs))
     gradient_agrees(proto, inputs)
 
 
@@ -62,6 +72,7 @@ def test_linear_attention(past: bool, heads: int, rule: str) -> None:
         options = {"q_num_heads": heads, "kv_num_heads": key_heads, "update_rule": rule}
         check("LinearAttention", inputs, 2, **options)
         check("LinearAttention", inputs, 1, scale=0.5, **options)
+        check_fused("LinearAttention", inputs, **options)
 
 
 def test_linear_attention_over_no_time_steps() -> None:
@@ -83,5 +94,25 @@ def test_causal_convolution(kernel: int, activation: str) -> None:
             "past_state": values(2, 4, kernel - 1) if past else None,
         }
         check("CausalConvWithState", inputs, 2, activation=activation)
+        check_fused("CausalConvWithState", inputs, activation=activation)
+        if past and kernel > 1:
+            inputs["past_state"] = values(2, 4, 2 * (kernel - 1))
+        check_fused("CausalConvWithState", inputs, activation=activation, dilation=2)
     proto = model("CausalConvWithState", inputs, 1, opset=27, constants=["weight"])
     assert [weight.kind for weight in import_onnx(proto).prunable] == ["Conv"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "options", "what"),
+    [
+        ("CausalConvWithState", {"state_window": 2}, "state_window"),
+        ("CausalConvWithState", {"ndim": 2}, "layout"),
+        ("CausalConvWithState", {"channels_last": 1}, "layout"),
+        ("LinearAttention", {"q_num_heads": 2, "kv_num_heads": 2, "state_window": 2}, "state_window"),
+        ("LinearAttention", {"q_num_heads": 1, "kv_num_heads": 2}, "key heads"),
+    ],
+)
+def test_what_is_refused_by_name(operator: str, options: dict[str, int], what: str) -> None:
+    inputs = {"query": values(2, 4, 4), "key": values(2, 4, 4), "value": values(2, 4, 4)}
+    with pytest.raises(UnsupportedOperatorError, match=what):
+        compile_graph(model(operator, inputs, 2, domain=MICROSOFT, **options))
