@@ -15,7 +15,7 @@ from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine, routine
 from prune_engine.formats.control_flow import add_control_flow
 from prune_engine.formats.graph import Body, Graph, domain_of, node_name
-from prune_engine.formats.modifiers import add_flex_attention
+from prune_engine.formats.modifiers import add_flex_attention, add_sequence_map
 from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
 from prune_engine.formats.operators.dtypes import INTEGER_RANGES
@@ -198,6 +198,8 @@ class Compiler:
                 add_control_flow(self, proto)
             elif proto.op_type == "FlexAttention" and domain_of(proto) == PREVIEW:
                 add_flex_attention(self, proto)
+            elif proto.op_type == "SequenceMap" and domain_of(proto) == "":
+                add_sequence_map(self, proto)
             else:
                 self._node(proto)
         except NotSupportedError as error:
@@ -268,7 +270,7 @@ class Compiler:
         row = find(domain, node.operator, node.opset)
         if row is None:
             raise NotSupportedError("", way_round(node))
-        self._tensor_step(node, row, fold=known and bool(present))
+        self._tensor_step(node, row, fold=known and bool(present) and row.folds)
 
     def _types(self, names: Sequence[str], constants: dict[int, np.ndarray]) -> dict[int, int]:
         known = {i: helper.np_dtype_to_tensor_dtype(constant.dtype) for i, constant in constants.items()}

@@ -1,7 +1,8 @@
-"""FlexAttention at import: its subgraphs become routines that its kernel calls."""
+"""FlexAttention and SequenceMap at import: their subgraphs become routines that their kernels call."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto
@@ -11,6 +12,7 @@ from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine
 from prune_engine.formats.graph import Body, node_name
 from prune_engine.formats.operators.flex_attention import Modifier, flexible_attention
+from prune_engine.formats.operators.sequences import mapped
 from prune_engine.formats.values import Value
 
 if TYPE_CHECKING:
@@ -43,10 +45,37 @@ def add_flex_attention(compiler: Compiler, node: NodeProto) -> None:
     compiler.add_step(kernel, (*inputs, *outer), slot, node)
 
 
+def add_sequence_map(compiler: Compiler, node: NodeProto) -> None:
+    """Compiles one SequenceMap.
+
+    Raises:
+        ModelError: its body is missing, or does not fit its inputs and outputs.
+    """
+    body = compiler.graph.bodies_of(node).get("body")
+    if body is None or len(body.inputs) != len(node.input) or len(body.outputs) != len(node.output):
+        raise ModelError(f"{node_name(node)}: its body has other inputs or outputs than the node.")
+    results = partial(_tensors, compiler, body)
+    routine = compiler.add_body(body, [None] * len(body.inputs), results)
+    count = len(node.input)
+
+    def kernel(*values: Any) -> Any:
+        captured = values[count:]
+        return mapped(lambda *row: routine(row, captured), len(node.output))(*values[:count])
+
+    slots = tuple(compiler.new_slot() for _ in node.output)
+    compiler.values.update({name: Value(slot) for name, slot in zip(node.output, slots, strict=True) if name})
+    inputs = [compiler.tensor_slot(name) for name in node.input]
+    compiler.add_step(kernel, (*inputs, *routine.outer), slots[0] if len(slots) == 1 else slots, node)
+
+
+def _tensors(compiler: Compiler, body: Body) -> list[int]:
+    return [compiler.tensor_slot(name) for name in body.outputs]
+
+
 def _routine(compiler: Compiler, node: NodeProto, body: Body) -> Routine:
     if len(body.inputs) != 1 or len(body.outputs) != 1:
         raise ModelError(f"{node_name(node)}: a modifier must have one input and one output.")
-    return compiler.add_body(body, [None], lambda: [compiler.tensor_slot(body.outputs[0])])
+    return compiler.add_body(body, [None], partial(_tensors, compiler, body))
 
 
 def _modifier(routine: Routine | None, captured: tuple[Any, ...]) -> Modifier | None:

@@ -28,7 +28,7 @@ def _random(node: Node) -> Kernel:
     return lambda device: _draw(node, shape, device).to(dtype)
 
 
-@operator("RandomNormalLike", "RandomUniformLike")
+@operator("RandomNormalLike", "RandomUniformLike", folds=False)
 def _random_like(node: Node) -> Kernel:
     element_type = node.attribute("dtype")
 
@@ -39,7 +39,7 @@ def _random_like(node: Node) -> Kernel:
     return kernel
 
 
-@operator("Bernoulli", since=15)
+@operator("Bernoulli", since=15, folds=False)
 def _bernoulli(node: Node) -> Kernel:
     element_type = node.attribute("dtype")
 
@@ -50,7 +50,7 @@ def _bernoulli(node: Node) -> Kernel:
     return kernel
 
 
-@operator("Multinomial", since=7)
+@operator("Multinomial", since=7, folds=False)
 def _multinomial(node: Node) -> Kernel:
     """Classes drawn from log-probabilities that need not be normalised."""
     count = node.attribute("sample_size", 1)

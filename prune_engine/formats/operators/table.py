@@ -82,6 +82,7 @@ class Operator:
         training: the kernel's first argument is the module's training flag.
         device: the kernel's first argument is the device to create tensors on.
         result: what the kernel returns; "list" and "number" are Python values.
+        folds: whether the node may be computed at import where all its inputs are known.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Operator:
     training: bool = False
     device: bool = False
     result: Result = "tensor"
+    folds: bool = True
 
 
 _TABLE: dict[tuple[str, str], list[Operator]] = {}
@@ -109,12 +111,13 @@ def operator(
     training: bool = False,
     device: bool = False,
     result: Result = "tensor",
+    folds: bool = True,
 ) -> Callable[[Builder], Builder]:
     """Registers a builder for `names` at opsets `since` to `until`; the options are those of `Operator`."""
 
     def register(build: Builder) -> Builder:
         for name in names:
-            row = Operator(name, domain, since, until, build, host, scalars, training, device, result)
+            row = Operator(name, domain, since, until, build, host, scalars, training, device, result, folds)
             rows = _TABLE.setdefault((domain, name), [])
             for other in rows:
                 if other.since <= until and since <= other.until:
