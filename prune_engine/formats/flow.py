@@ -13,7 +13,7 @@ from prune_engine.formats.graph import Body, Graph, domain_of
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.quantised import QUANTISED_TYPES
 from prune_engine.formats.quantised_places import integer_places
-from prune_engine.formats.scales import Scales, is_quantising, moves
+from prune_engine.formats.scales import Scales, bias_place, is_quantising, moves
 from prune_engine.formats.scopes import CONTROL_FLOW
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weight_places import weight_places
@@ -126,7 +126,7 @@ class Flow:
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
-        inputs = [name for name in node.input if name]
+        inputs = [*filter(None, node.input), *self.graph.captured(node)]
         outputs = [name for name in node.output if name]
         if all(name in self.fixed for name in inputs):
             self.fixed.update(outputs)
@@ -154,6 +154,10 @@ class Flow:
         first = given[0] if is_quantising(node, "DequantizeLinear") else None
         if first is not None and self.scales.dequantised(node, first):
             self.aliases[node.output[0]] = first
+        at = bias_place(node)
+        bias = None if at is None else given[at]
+        if at is not None and bias is not None and self.scales.bias(node, bias):
+            self.aliases[node.input[at]] = bias
         for place in integer_places(node):
             alias = given[place.position] if place.position < len(given) else None
             if alias is not None and self.scales.operand(node, place, alias):

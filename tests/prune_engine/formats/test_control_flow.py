@@ -410,3 +410,42 @@ def test_branches_that_disagree_are_refused(then: list[Any], otherwise: list[Any
     ]
     with pytest.raises(ModelError, match=f"either.*{message}"):
         import_onnx(model(nodes, {"w": values(4, 4)}))
+
+
+def test_a_loop_may_carry_a_sequence_of_tensors() -> None:
+    sequence = helper.make_tensor_sequence_value_info
+    inner = body(
+        [
+            node("Gather", ["x", "i"], ["row"]),
+            node("MatMul", ["row", "w"], ["p"]),
+            node("SequenceInsert", ["s", "p"], ["more"]),
+            node("Identity", ["c"], ["on"]),
+        ],
+        [value("i", INT, []), value("c", BOOL, []), sequence("s", FLOAT, None)],
+        [value("on", BOOL, []), sequence("more", FLOAT, None)],
+    )
+    nodes = [
+        node("SequenceEmpty", [], ["none"]),
+        node("Loop", ["m", "", "none"], ["s"], body=inner),
+        node("ConcatFromSequence", ["s"], ["y"], axis=0, new_axis=1),
+    ]
+    trains(model(nodes, {"m": np.array(3), "w": values(4, 2)}, shape=(3, 4)), torch.randn(3, 4))
+
+
+def test_branches_may_give_sequences_of_different_lengths() -> None:
+    sequence = helper.make_tensor_sequence_value_info("r", FLOAT, None)
+    then = body([node("SequenceConstruct", ["h", "x"], ["r"])], [], [sequence])
+    other = body([node("SequenceConstruct", ["x", "h", "h"], ["r"])], [], [sequence])
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"]),
+        *BY_ROWS,
+        node("If", ["which"], ["q"], then_branch=then, else_branch=other),
+        node("SequenceAt", ["q", "zero"], ["first"]),
+        node("SequenceLength", ["q"], ["length"]),
+        node("Cast", ["length"], ["f"], to=FLOAT),
+        node("Mul", ["first", "f"], ["a"]),
+        node("Add", ["a", "h"], ["y"]),
+    ]
+    proto = model(nodes, {"w": values(4, 4), "zero": np.array(0), "five": np.array(5)})
+    for rows in (3, 8):
+        trains(proto, torch.randn(rows, 4))
