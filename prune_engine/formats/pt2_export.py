@@ -23,7 +23,10 @@ from prune_engine.formats.exporter_quirks import put_right
 
 OPSET = 20
 ROUTE = f"torch.onnx.export of a torch.export program, opset {OPSET}"
-_TRAINING = {"dropout": 2, "batch_norm": 5, "instance_norm": 5, "alpha_dropout": 2, "feature_dropout": 2}
+_TRAINING = {"dropout": 2, "batch_norm": 5, "alpha_dropout": 2, "feature_dropout": 2}
+"""Where an operator says that it is training."""
+
+_RUNNING_MEAN = 3  # batch_norm without one normalises by its input, trained or not
 
 
 def export(path: Path) -> tuple[onnx.ModelProto, list[str]]:
@@ -127,6 +130,8 @@ def _refuse_training_mode(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         name = getattr(node.target, "__name__", "").partition(".")[0]
         place = _TRAINING.get(name)
+        if name == "batch_norm" and node.args[_RUNNING_MEAN] is None:
+            continue
         if place is not None and len(node.args) > place and node.args[place] is True:
             raise ConversionError(
                 f"The program was exported in training mode: {node.name} is {name} with training=True. "

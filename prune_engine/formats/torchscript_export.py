@@ -6,8 +6,9 @@ by `torchscript.scan_archive`. Two routes are tried; what comes out is compared 
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from prune_engine.formats.comparison import (
     last_line,
 )
 from prune_engine.formats.exporter_quirks import put_right
+from prune_engine.formats.sequences import without_sequences
 from prune_engine.formats.torchscript_dicts import return_tuples
 from prune_engine.formats.torchscript_inputs import Example, argument_names, candidates, random_inputs
 from prune_engine.formats.torchscript_names import with_names
@@ -36,7 +38,7 @@ ROUTE = f"torch.onnx.export, TorchScript-based, opset {OPSET}"
 OPSET_EXPORT = 20
 ROUTE_EXPORT = f"TS2EPConverter, then torch.onnx.export of the program, opset {OPSET_EXPORT}"
 _FUSED = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
-_Route = Callable[[torch.jit.ScriptModule, Example, list[str], list[str]], onnx.ModelProto]
+_Trial = tuple[tuple[Tensor, ...], list[Tensor], str]
 
 
 def export(
@@ -57,11 +59,13 @@ def export(
     _refuse_training_mode(module, example.inputs)
     notes = _frozen(module)
     inputs, outputs = _input_names(module, len(example.inputs)), _output_names(_run(module, example.inputs))
+    trials = _trials(module, example)
     reasons = []
     for route, said in ((_legacy, ROUTE), (_through_export, ROUTE_EXPORT)):
         try:
             proto = route(module, example, inputs, outputs)
-            _compare(module, proto, example)
+            for given, wanted, where in trials:
+                compare(proto, wanted, given, where)
         except ConversionError as error:
             reasons.append(error.message)
             continue
@@ -76,10 +80,9 @@ def _refuse_fused(module: torch.jit.ScriptModule) -> None:
     for name in _FUSED:
         if name in text:
             raise ConversionError(
-                "The TorchScript file was traced without gradients and holds the fused operator "
-                f"{name}, which "
-                "cannot be trained. Call torch.backends.mha.set_fastpath_enabled(False), trace it "
-                "again, or send ONNX."
+                f"The TorchScript file holds the fused operator {name}, which cannot be trained: it was "
+                "traced without gradients, or scripted with attention's fast path. Call "
+                "torch.backends.mha.set_fastpath_enabled(False) and trace it again, or send ONNX."
             )
 
 
@@ -154,7 +157,8 @@ def _legacy(
             "Export the original model yourself: torch.onnx.export(model, example, 'model.onnx', "
             "dynamo=True)."
         ) from error
-    return with_names(onnx.load_model_from_string(stream.getvalue()), dict(module.state_dict()))
+    proto = with_names(onnx.load_model_from_string(stream.getvalue()), dict(module.state_dict()))
+    return without_sequences(proto)
 
 
 def _through_export(
@@ -192,28 +196,29 @@ def _output_names(result: Any) -> list[str]:
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 
 
-def _compare(module: torch.jit.ScriptModule, proto: onnx.ModelProto, example: Example) -> None:
-    """At the example's batch size, at another, and where other sizes may vary at others of them too."""
-    compare(
-        proto, flat_tensors(_run(module, example.inputs)), example.inputs, f"at batch size {example.batch}"
-    )
-    other = random_inputs(example, batch=example.batch + 1, longer=False)
+def _trials(module: torch.jit.ScriptModule, example: Example) -> list[_Trial]:
+    """What the original gives at the example's batch size, at another, and where other sizes may vary too.
+
+    Raises:
+        ConversionError: it does not run at another batch size.
+    """
+    batch = example.batch
+    trials = [(example.inputs, flat_tensors(_run(module, example.inputs)), f"at batch size {batch}")]
+    other = random_inputs(example, batch=batch + 1, longer=False)
     try:
-        wanted = _run(module, other)
+        wanted = flat_tensors(_run(module, other))
     except RuntimeError as error:
         raise ConversionError(
-            f"The TorchScript model does not run at batch size {example.batch + 1}: {last_line(error)} "
+            f"The TorchScript model does not run at batch size {batch + 1}: {last_line(error)} "
             "It was traced with a fixed batch size; use x.flatten(1) or x.view(x.size(0), -1) and "
             "trace it again."
         ) from error
-    compare(proto, flat_tensors(wanted), other, f"at batch size {example.batch + 1}")
-    longer = random_inputs(example, batch=example.batch + 1, longer=True)
-    try:
-        wanted = _run(module, longer)
-    except RuntimeError:
-        return  # sizes that may vary need not take every value
-    shapes = [tuple(x.shape) for x in longer]
-    compare(proto, flat_tensors(wanted), longer, f"with the shapes {shapes}")
+    trials.append((other, wanted, f"at batch size {batch + 1}"))
+    longer = random_inputs(example, batch=batch + 1, longer=True)
+    with contextlib.suppress(RuntimeError):  # sizes that may vary need not take every value
+        shapes = [tuple(x.shape) for x in longer]
+        trials.append((longer, flat_tensors(_run(module, longer)), f"with the shapes {shapes}"))
+    return trials
 
 
 def _answer(request: dict[str, Any]) -> tuple[onnx.ModelProto, str, list[str]]:

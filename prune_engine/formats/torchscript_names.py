@@ -37,12 +37,13 @@ def name_constants(proto: onnx.ModelProto, state: Mapping[str, Tensor]) -> onnx.
     kept, renamed = [], {}
     for node in graph.node:
         held = constant_tensor(node)
-        names = missing.get(_fingerprint(numpy_helper.to_array(held))) if held is not None else None
-        if not names:
+        values = None if held is None else numpy_helper.to_array(held)
+        names = None if values is None else missing.get(_fingerprint(values))
+        if values is None or not names:
             kept.append(node)
             continue
         name = names.pop(0)
-        graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(held), name))
+        graph.initializer.append(numpy_helper.from_array(values, name))
         renamed[node.output[0]] = name
     if renamed:
         del graph.node[:]

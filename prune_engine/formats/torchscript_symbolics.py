@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from onnx import TensorProto
+
+# torch's numbers of its dtypes, as graphs hold them
+_ONNX_TYPES = {
+    3: TensorProto.INT32,
+    4: TensorProto.INT64,
+    5: TensorProto.FLOAT16,
+    6: TensorProto.FLOAT,
+    7: TensorProto.DOUBLE,
+}
 
 
 def register_symbolics(opset: int) -> None:
@@ -12,6 +22,7 @@ def register_symbolics(opset: int) -> None:
     _register = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]
     _register("aten::unflatten", _unflatten, opset)
     _register("aten::diff", _diff, opset)
+    _register("aten::cumsum", _cumsum, opset)
 
 
 def _constant(g: Any, values: list[int]) -> Any:
@@ -22,6 +33,17 @@ def _number(value: Any) -> int:
     """The Python number behind a constant node."""
     node = value.node()
     return int(node.t("value")) if node.kind() == "onnx::Constant" else int(value.toIValue())
+
+
+def _cumsum(g: Any, x: Any, dim: Any, dtype: Any = None) -> Any:
+    """Sums of booleans are whole numbers in torch; ONNX sums no booleans."""
+    wanted = None if dtype is None or dtype.node().mustBeNone() else _number(dtype)
+    kind = x.type().scalarType()
+    if wanted is not None:
+        x = g.op("Cast", x, to_i=_ONNX_TYPES[wanted])
+    elif kind not in ("Float", "Double", "Long", "Int"):
+        x = g.op("Cast", x, to_i=TensorProto.FLOAT if kind in ("Half", "BFloat16") else TensorProto.INT64)
+    return g.op("CumSum", x, _constant(g, [_number(dim)]))
 
 
 def _unflatten(g: Any, x: Any, dim: Any, sizes: Any, *_: Any) -> Any:

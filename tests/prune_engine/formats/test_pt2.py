@@ -121,6 +121,22 @@ def test_a_program_in_training_mode_is_refused(tmp_path: Path) -> None:
         export(save(tmp_path / "drop.pt2", Dropping(), torch.randn(2, 4), train=True))
 
 
+def test_a_norm_by_its_own_input_is_no_training_mode(tmp_path: Path) -> None:
+    """Weight standardisation, as NFNets have it, is written with batch_norm."""
+
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(2, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = nn.functional.batch_norm(self.weight[None], None, None, training=True)[0]
+            return nn.functional.linear(x, weight)
+
+    shapes = {"x": {0: DYNAMIC}}
+    export(save(tmp_path / "std.pt2", Standardised(), torch.randn(2, 4), dynamic_shapes=shapes))
+
+
 def test_an_output_class_of_a_library_that_is_not_here_becomes_its_names(
     dynamic: tuple[Path, nn.Module],
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_engine.errors import ConversionError, ModelUnsafeError
-from prune_engine.formats import import_onnx, read_model
+from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
+from prune_engine.formats import import_onnx, read_model, torchscript_export
+from prune_engine.formats.recognise import recognise
+from prune_engine.formats.torchscript import scan_archive
+from prune_engine.formats.torchscript_export import ROUTE, ROUTE_EXPORT, export
 from tests.prune_engine.formats.running import distance, run
 from tests.prune_engine.formats.zoo import build, inputs
 
 IMAGES = [(((2, 16, 16, 3), "float32"),), (((2, 3, 16, 16), "float32"),)]  # NHWC does not run, NCHW does
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def trace(folder: Path, net: nn.Module, x: Tensor) -> Path:
@@ -131,6 +136,148 @@ def test_calls_that_reach_for_files_or_memory_are_refused(tmp_path: Path) -> Non
     torch.jit.script(Reader()).save(str(path))
     with pytest.raises(ModelUnsafeError, match="from_file"):
         read_model(path, candidate_shapes=[(((2, 4), "float32"),)])
+
+
+def test_running_sums_of_booleans_are_whole_numbers(tmp_path: Path) -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.fc = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.fc(
+                self.table((ids != 0).cumsum(-1)) + (ids != 0).cumsum(1, dtype=torch.float32)[..., None]
+            )
+
+    path = tmp_path / "m.pt"
+    torch.jit.script(Positions().eval()).save(str(path))
+    _, route, notes = export(path, [(((2, 7), "int64"),)], None)
+    assert (route, notes) == (ROUTE, [])
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, left: Tensor, right: Tensor) -> dict[str, Tensor]:
+        return {"first": self.a(left), "second": self.b(right)}
+
+
+class Tagger(nn.Module):
+    """Named tokens, a scripted recurrent layer, two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.r, self.o = nn.Embedding(10, 8), nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return (self.o(self.r(self.e(ids))[0]) * mask.unsqueeze(-1)).sum(1)
+
+
+PAIR = [(((2, 4), "float32"), ((2, 4), "float32"))]
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+def test_a_dict_of_outputs_keeps_its_keys(tmp_path: Path, scripted: bool) -> None:
+    net, x, path = TwoHeads().eval(), torch.randn(2, 4), tmp_path / "m.pt"
+    made = torch.jit.script(net) if scripted else torch.jit.trace(net, (x, x), strict=False)
+    made.save(str(path))
+    proto, route, notes = export(path, PAIR, None)
+    assert (route, notes) == (ROUTE, [])
+    assert [v.name for v in proto.graph.input] == ["left", "right"]
+    assert [v.name for v in proto.graph.output] == ["first", "second"]
+
+
+def test_nested_outputs_are_numbered(tmp_path: Path) -> None:
+    class Nested(TwoHeads):
+        def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+            return self.a(left), (self.b(right), self.b(left))
+
+    path, x = tmp_path / "m.pt", torch.randn(2, 4)
+    torch.jit.trace(Nested().eval(), (x, x)).save(str(path))
+    proto, _, _ = export(path, PAIR, None)
+    assert [v.name for v in proto.graph.output] == ["output_0", "output_1", "output_2"]
+
+
+def test_shapes_may_be_said_instead_of_found(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.jit.script(Tagger().eval()).save(str(path))
+    specs = {"mask": [[None, "tokens"], "float32"], "ids": [[None, "tokens"], "int64"]}
+    proto, route, _ = export(path, [], specs)
+    assert route == ROUTE
+    dims = [[d.dim_param for d in v.type.tensor_type.shape.dim] for v in proto.graph.input]
+    assert dims == [["batch", "tokens"], ["batch", "tokens"]]
+    assert {w.name for w in import_onnx(proto).prunable} >= {"e.weight", "r.weight_ih_l0", "o.weight"}
+    with pytest.raises(ConversionError, match="takes ids, mask"):
+        export(path, [], {"x": [[None, 4], "float32"]})
+
+
+def test_a_frozen_module_works_and_what_it_has_lost_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.jit.freeze(torch.jit.script(build("resnet"))).save(str(path))
+    proto, _, notes = export(path, IMAGES, None)
+    assert "frozen" in notes[0]
+    assert len(import_onnx(proto).prunable) > 3
+
+
+def test_the_second_route_is_taken_where_the_first_fails_and_keeps_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> onnx.ModelProto:
+        raise ConversionError("aten::made_up is missing.")
+
+    monkeypatch.setattr(torchscript_export, "_legacy", fails)
+    net, path = build("resnet"), tmp_path / "m.pt"
+    torch.jit.script(net).save(str(path))
+    proto, route, notes = export(path, IMAGES, None)
+    assert route == ROUTE_EXPORT
+    assert "aten::made_up is missing" in notes[0]
+    assert set(import_onnx(proto).weights) == {name for name, _ in net.named_parameters()}
+    x = torch.randn(5, 3, 16, 16)
+    assert distance([net(x)], run(proto, x)) < 1e-4
+
+
+def test_both_reasons_are_told_where_both_routes_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for way, reason in (("_legacy", "first reason"), ("_through_export", "second reason")):
+
+        def fails(*_: object, reason: str = reason) -> onnx.ModelProto:
+            raise ConversionError(reason)
+
+        monkeypatch.setattr(torchscript_export, way, fails)
+    with pytest.raises(ConversionError, match=r"first reason.*second reason"):
+        export(trace(tmp_path, build("resnet"), inputs("resnet", 2)), IMAGES, None)
+
+
+def test_class_names_are_no_custom_operators(tmp_path: Path) -> None:
+    """torchvision's classes live in `torchvision.ops.misc`; only calls of `ops.<namespace>` are operators."""
+    path = tmp_path / "m.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/code/a.py", "x : __torch__.torchvision.ops.misc.Conv2dNormActivation")
+    scan_archive(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/code/a.py", "_0 = ops.mine.evil(x)")
+    with pytest.raises(ModelUnsafeError, match="mine::evil"):
+        scan_archive(path)
+
+
+def test_damage_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    data = trace(tmp_path, build("lenet"), inputs("lenet", 2)).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "broken.pt"
+    for trial in range(150):
+        broken = bytearray(data)
+        if trial % 3 == 0:
+            broken = broken[: int(rng.integers(1, len(data)))]
+        else:
+            for place in rng.integers(0, len(data), 1 + trial % 5):
+                broken[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(broken)
+        with contextlib.suppress(ModelError):
+            recognise(path)
+            scan_archive(path)
 
 
 def test_the_shared_resnet20_agrees_in_both_formats(shared_models: Path) -> None:
