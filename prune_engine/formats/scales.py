@@ -21,6 +21,16 @@ _MOVING = (
 )
 
 
+_BIAS = {"QLinearConv": (8, (1, 4)), "QGemm": (6, (1, 4))}
+"""Where an operator has its int32 bias, and the scales of what it multiplies."""
+
+
+def bias_place(node: NodeProto) -> int | None:
+    """The position of the int32 bias of a quantised product, where it has one."""
+    place = _BIAS.get(node.op_type, (0, ()))[0]
+    return place if 0 < place < len(node.input) and node.input[place] else None
+
+
 def moves(node: NodeProto) -> bool:
     """Whether a node leaves integers what they are."""
     return node.op_type in _MOVING and domain_of(node) == ""
@@ -55,6 +65,18 @@ class Scales:
         scale, zero_point = (place.parameter(node, p) for p in (place.scale, place.zero_point))
         return self._all(alias, scale, zero_point, attributes={"axis": axis})
 
+    def bias(self, node: NodeProto, alias: Alias) -> bool:
+        """Whether the int32 bias of a quantised product can be trained: its scale is that of the product."""
+        factors = [self.graph.constants.get(node.input[position]) for position in _BIAS[node.op_type][1]]
+        if any(factor is None for factor in factors):
+            return False
+        alpha = next((a.f for a in node.attribute if a.name == "alpha"), 1.0)
+        steps = np.array(alpha, np.float32)
+        for factor in factors:
+            assert factor is not None  # noqa: S101 - looked at above
+            steps = steps * to_numpy(factor).astype(np.float32)
+        return self._scaled(alias, steps, None, {"axis": len(alias.shape) - 1})
+
     def table(self, node: NodeProto, alias: Alias) -> bool:
         """Whether a Gather takes rows of an integer table that can be trained: they are scaled afterwards."""
         users = self.graph.consumers.get(node.output[0], [])
@@ -80,14 +102,25 @@ class Scales:
             self._refuse(alias, "its scale or zero point is computed in the graph")
             return False
         zeros = to_numpy(constants[zero_point]) if zero_point else None
+        steps = to_numpy(constants[scale]) if scale else None
+        return self._scaled(alias, steps, zeros, attributes)
+
+    def _scaled(
+        self,
+        alias: Alias,
+        scale: np.ndarray | None,
+        zeros: np.ndarray | None,
+        attributes: Mapping[str, Any],
+    ) -> bool:
+        """As `_all`, with the values; without a scale one is chosen."""
         axis, block = int(attributes.get("axis", 1)), int(attributes.get("block_size", 0))
+        steps = np.ones((), np.float32) if scale is None else scale
 
         def find(source: Source) -> Quantisation | str:
-            tensor = constants[source.name]
-            steps = to_numpy(constants[scale]) if scale else np.ones((), np.float32)
+            tensor = self.graph.constants[source.name]
             seen, own = alias.shape, tuple(tensor.dims)
             found = quantisation(steps, zeros, tensor.data_type, seen, source.axes, own, axis, block)
-            if isinstance(found, Quantisation) and not scale:
+            if isinstance(found, Quantisation) and scale is None:
                 behind = source.axes[axis] if axis < len(source.axes) else None
                 return with_unit(found, to_numpy(tensor), behind or 0)
             return found

@@ -91,14 +91,14 @@ class _Reasons:
         """What a node takes at this position, where that is not arithmetic."""
         if node.op_type == "BatchNormalization" and position in (3, 4):
             return "running statistic"
-        if any(is_quantising(node, name) for name in _QUANTISING) and position == 1:
-            return "quantisation scale"
-        if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
-            return "quantisation scale"
         if position in vector_places(node):
             if node.op_type.endswith(_NORMS):
                 return "normalisation scale" if position == 1 else "normalisation shift"
             return "slope" if node.op_type == "PRelu" else "bias"
+        if any(is_quantising(node, name) for name in _QUANTISING) and position == 1:
+            return "quantisation scale"
+        if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+            return "quantisation scale"
         return None
 
     def _use(self, name: str, readers: list[NodeProto]) -> str:

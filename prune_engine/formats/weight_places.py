@@ -24,6 +24,7 @@ _FUSED_VECTORS = {
     **dict.fromkeys(("ConvTransposeWithDynamicPads", "MultiHeadAttention"), (3,)),
     **dict.fromkeys(("BiasGelu", "FastGelu", "BiasAdd", "BiasSplitGelu", "BiasDropout"), (1,)),
     **dict.fromkeys(("GatedRMSNorm", "BitmaskBiasDropout"), (1,)),
+    "QGemm": (6,),
     "GroupNorm": (1, 2),
     "SkipGroupNorm": (1, 2, 4),
     "SkipLayerNormalization": (2, 3, 4),
@@ -107,6 +108,8 @@ def vector_places(node: NodeProto) -> tuple[int, ...]:
         return _FUSED_VECTORS.get(node.op_type, ()) if node.domain == "com.microsoft" else ()
     if node.op_type in ("Conv", "ConvTranspose", "Gemm", "CausalConvWithState"):
         return (2,)
+    if node.op_type == "QLinearConv":
+        return (8,)
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return (3,)
     if node.op_type in _NORMS:

@@ -324,6 +324,30 @@ def test_integer_weights_of_quantised_arithmetic(name: str) -> None:
     check(proto, x, kind)
 
 
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_the_bias_of_a_quantised_convolution_is_trained_in_steps_of_its_product(by_channel: bool) -> None:
+    inputs = ["q8", "x_s", "x_z", "w", "w_s", "w_z", "y_s", "y_z", "b"]
+    nodes = quantised_input(
+        helper.make_node("QLinearConv", inputs, ["c"], name="it"),
+        helper.make_node("DequantizeLinear", ["c", "y_s", "y_z"], ["y"]),
+    )
+    scales = steps(6) if by_channel else steps()
+    zeros = np.zeros(scales.shape, np.int8)
+    constants = {"w": stored((6, 3, 3, 3)), "w_s": scales, "w_z": zeros} | INPUT | OUTPUT
+    proto = model(nodes, constants | {"b": np.arange(-300, 300, 100, dtype=np.int32)}, (2, 3, 6, 6))
+    x = torch.from_numpy((RANDOM.standard_normal((2, 3, 6, 6)) / 2).astype(np.float32))
+    module = check(proto, x, "Conv")
+    with torch.no_grad():
+        module.weights["b"][1] += 20.4 * 0.03 * float(scales.reshape(-1)[int(by_channel)])
+    written = write_back(proto, module.state_values())
+    assert constants_of(written)["b"].tolist() == [-300, -180, -100, 0, 100, 200]
+    assert distance(module(x), run(written, x)) < 1e-5
+    graph = read_graph(proto)
+    reasons = {name: reason for name, _, reason in not_prunable(graph, find_roles(graph))}
+    assert reasons["b"] == "bias"
+    assert reasons["w_s"] == reasons["y_s"] == "quantisation scale"
+
+
 def test_a_scale_by_column_of_a_quantised_product() -> None:
     kind, shape, x_shape, nodes, _ = OPERATORS["QLinearMatMul"]
     constants = {"w": stored(shape), "w_s": steps(5), "w_z": np.zeros(5, np.int8)} | INPUT | OUTPUT
