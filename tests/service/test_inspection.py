@@ -22,6 +22,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.inspection import Inspection
 from service import inspector
+from service.openapi.inspections import EXAMPLE
 from tests.prune_engine import inspected
 from tests.service.conftest import Api, running
 from tests.service.samples import assert_problem, npz, small_onnx
@@ -64,6 +65,14 @@ def script(tmp_path: Path, body: str) -> tuple[str, ...]:
     return (sys.executable, str(path))
 
 
+def answering(found: Inspection) -> str:
+    """What a stand-in does that has looked through the model already."""
+    return (
+        f"(folder / 'out' / 'inspection.json').write_text({found.model_dump_json()!r})\n"
+        'print(\'{"type": "inspected", "prunable": true, "outputs": []}\')'
+    )
+
+
 @contextmanager
 def standing_in(settings: Settings, tmp_path: Path, body: str, **changed: Any) -> Iterator[Api]:
     command = script(tmp_path, body)
@@ -83,20 +92,25 @@ class TestInspect:
         assert [weight.name for weight in found.weights] == ["w1", "w2"]
         nothing_is_left(api, store)
 
-    def test_a_page_by_accept_or_by_format(self, api: Api) -> None:
+    def test_a_page_by_accept_or_by_format(self, settings: Settings, tmp_path: Path) -> None:
         browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-        pages = (
-            api.client.post("/models/inspect", files=sent(), headers=browser),
-            api.client.post("/models/inspect?format=html", files=sent()),
-        )
-        for page in pages:
-            assert page.headers["content-type"].startswith("text/html")
-            assert "This model can be pruned." in page.text
-        as_json = api.client.post("/models/inspect?format=json", files=sent(), headers=browser)
-        assert as_json.json()["prunable"]
-        assert_problem(
-            api.client.post("/models/inspect?format=xml", files=sent()), 422, "parameter_invalid", "format"
-        )
+        with standing_in(settings, tmp_path, answering(EXAMPLE)) as api:
+            pages = (
+                api.client.post("/models/inspect", files=sent(), headers=browser),
+                api.client.post("/models/inspect?format=html", files=sent()),
+                api.client.post(
+                    "/jobs?validate_only=true&format=html",
+                    files=sent(),
+                    data={"density": "0.5", "dataset": "digits"},
+                ),
+            )
+            for page in pages:
+                assert page.headers["content-type"].startswith("text/html")
+                assert "This model can be pruned." in page.text
+            as_json = api.client.post("/models/inspect?format=json", files=sent(), headers=browser)
+            assert as_json.json() == EXAMPLE.model_dump(mode="json")
+            neither = api.client.post("/models/inspect?format=xml", files=sent())
+            assert_problem(neither, 422, "parameter_invalid", "format")
 
     def test_unsupported_operators_are_listed_in_an_answer_of_200(self, api: Api) -> None:
         found = look(api, STRANGE).json()
@@ -152,13 +166,14 @@ class TestInspect:
         assert found["data"] is None
         assert any("'cifar100' is not on this machine" in warning for warning in found["warnings"])
 
-    def test_outcomes_are_counted(self, api: Api) -> None:
-        look(api)
-        look(api, STRANGE)
-        look(api, b"")
-        metrics = api.client.get("/metrics").text
-        for outcome in ("prunable", "not_prunable", "model_empty"):
-            assert f'prunery_inspections_total{{outcome="{outcome}"}} 1.0' in metrics
+    def test_outcomes_are_counted(self, settings: Settings, tmp_path: Path) -> None:
+        with standing_in(settings, tmp_path, answering(EXAMPLE)) as api:
+            look(api)
+            look(api)
+            look(api, b"")
+            metrics = api.client.get("/metrics").text
+        assert 'prunery_inspections_total{outcome="prunable"} 2.0' in metrics
+        assert 'prunery_inspections_total{outcome="model_empty"} 1.0' in metrics
 
 
 class TestValidateOnly:
@@ -231,8 +246,9 @@ class TestChildren:
             assert int(busy.headers["retry-after"]) > 0
             first.join()
 
-    def test_one_that_waits_for_its_turn_gets_it(self, settings: Settings) -> None:
-        with running(settings.model_copy(update={"inspections": 1})) as api:
+    def test_one_that_waits_for_its_turn_gets_it(self, settings: Settings, tmp_path: Path) -> None:
+        slowly = f"time.sleep(0.3)\n{answering(EXAMPLE)}"
+        with standing_in(settings, tmp_path, slowly, inspections=1) as api:
             answers: list[int] = []
             threads = [
                 threading.Thread(target=lambda: answers.append(look(api).status_code)) for _ in range(2)
