@@ -27,7 +27,6 @@ from prune_engine.formats.graph import (
     result_name,
 )
 from prune_engine.formats.order import computing_order
-from prune_engine.formats.preview import without_previews
 from prune_engine.formats.scopes import Scope, bodies_of, label, name_scopes, unfolded
 from prune_engine.formats.shapes import declared_shapes, declared_types
 from prune_engine.formats.sparse import dense_tensor
@@ -42,7 +41,7 @@ def read_graph(proto: onnx.ModelProto) -> Graph:
         ModelError: a value is used but never defined, defined twice, or depends on itself; a function calls
         itself; a domain is imported at two versions.
     """
-    return _Reader(without_previews(proto)).run()
+    return _Reader(proto).run()
 
 
 class _Reader:

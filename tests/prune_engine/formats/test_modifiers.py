@@ -1,4 +1,4 @@
-"""FlexAttention: unfolded into ONNX's own definition of it for training, and written back as it was."""
+"""FlexAttention in a graph: what comes before it trains, and it is written back as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from onnx.reference import ReferenceEvaluator
 
 from prune_engine.errors import UnsupportedOperatorError
 from prune_engine.formats import import_onnx
-from prune_engine.formats.preview import without_previews
 from prune_engine.formats.write_back import write_back
 
 RANDOM = np.random.default_rng(29)
@@ -55,13 +54,7 @@ def test_flex_attention_trains_what_comes_before_it_and_stays_in_the_file() -> N
     assert back.graph.node[1] == proto.graph.node[1]
 
 
-def test_a_model_without_them_is_not_copied() -> None:
-    proto = capped()
-    del proto.graph.node[1]
-    assert without_previews(proto) is proto
-
-
-def test_what_onnx_cannot_unfold_is_named() -> None:
+def test_an_operator_in_a_subgraph_is_named() -> None:
     proto = capped()
     proto.graph.node[1].attribute[0].g.node[0].op_type = "Unheard"
     with pytest.raises(UnsupportedOperatorError, match="Unheard"):
