@@ -93,7 +93,8 @@ function("Round", torch.round, since=11)
 
 @operator("Mod", since=10, scalars=True)
 def _mod(node: Node) -> Kernel:
-    return torch.fmod if node.attribute("fmod", 0) else torch.remainder
+    remainder = torch.fmod if node.attribute("fmod", 0) else torch.remainder
+    return lambda a, b: remainder(a if isinstance(a, Tensor) else torch.full_like(b, a), b)
 
 
 def _chain(combine: Callable[[Tensor, Tensor], Tensor]) -> Kernel:

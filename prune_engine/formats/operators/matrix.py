@@ -10,7 +10,14 @@ from torch.nn import functional
 
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
-function("MatMul", torch.matmul)
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    if a.is_floating_point() or not a.is_cuda:
+        return torch.matmul(a, b)
+    return torch.matmul(a.double(), b.double()).to(a.dtype)  # CUDA multiplies no matrices of integers
+
+
+function("MatMul", _matmul)
 function("Det", torch.linalg.det, since=11)
 
 

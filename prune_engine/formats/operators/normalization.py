@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from prune_engine.formats.operators.table import Kernel, Node, operator
+from prune_engine.formats.operators.table import Kernel, Node, NotSupportedError, operator
 
 
 @operator("BatchNormalization", training=True)
@@ -16,6 +16,10 @@ def _batch_normalization(node: Node) -> Kernel:
     Statistics that are computed (standardised weights), or shared with another layer, cannot move: they are
     used in training too.
     """
+    if not node.attribute("spatial", 1):
+        raise NotSupportedError(
+            "statistics for every element (spatial=0)", "Convert it: onnx.version_converter, to opset 9."
+        )
     epsilon, momentum = node.attribute("epsilon", 1e-5), 1.0 - node.attribute("momentum", 0.9)
     extra_outputs, fixed = len(node.outputs) - 1, not {3, 4} <= node.statistics
 

@@ -14,7 +14,7 @@ from prune_engine.formats.operators.table import Kernel, Node, operator
 
 @operator("Pad", until=10)
 def _pad_by_attributes(node: Node) -> Kernel:
-    pads, value = node.attribute("pads"), node.attribute("value", 0.0)
+    pads, value = node.attribute("pads") or node.attribute("paddings"), node.attribute("value", 0.0)
     mode = node.attribute("mode", "constant")
     return lambda x: _pad(x, pads, value, None, mode)
 

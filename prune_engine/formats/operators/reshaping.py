@@ -15,7 +15,13 @@ from prune_engine.formats.operators.table import Kernel, Node, function, operato
 function("Identity", lambda x: x)
 
 
-@operator("Reshape", host=(1,))
+@operator("Reshape", until=4)
+def _reshape_by_attribute(node: Node) -> Kernel:
+    reshape, shape = _reshape(node), node.attribute("shape")
+    return lambda x: reshape(x, shape)
+
+
+@operator("Reshape", since=5, host=(1,))
 def _reshape(node: Node) -> Kernel:
     """A 0 copies the input's size at that place, unless `allowzero` is set."""
     copies = not node.attribute("allowzero", 0)
@@ -122,7 +128,7 @@ def _tile(node: Node) -> Kernel:
     return kernel
 
 
-@operator("Cast")
+@operator("Cast", since=6)
 def _cast(node: Node) -> Kernel:
     return _cast_to(node, node.attribute("to"))
 

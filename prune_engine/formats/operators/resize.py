@@ -191,7 +191,7 @@ def _by_sizes(
     return found
 
 
-@operator("Upsample", until=8)
+@operator("Upsample", since=7, until=8)
 def _upsample_by_attribute(node: Node) -> Kernel:
     scales = node.attribute("scales")
     return _old(node, lambda _: scales)

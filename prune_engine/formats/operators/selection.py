@@ -13,7 +13,7 @@ from prune_engine.formats.operators.table import Kernel, Node, operator
 
 @operator("Concat")
 def _concat(node: Node) -> Kernel:
-    axis = node.attribute("axis")
+    axis = node.attribute("axis", 1)  # until opset 3 it could be left out
     return lambda *parts: torch.cat(parts, axis)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prune_engine.errors import UnsupportedOperatorError
+from prune_engine.formats.importer import compile_graph
 from tests.prune_engine.formats.operators.one_node import agree, by_reference, gradient_agrees, holds, model
 
 RANDOM = np.random.default_rng(35)
@@ -30,6 +32,12 @@ def test_batches(opset: int, shape: tuple[int, ...]) -> None:
 def test_batches_as_they_are_trained() -> None:
     inputs = {"x": X, **PER_CHANNEL, "mean": normal(4), "var": np.abs(normal(4)) + 0.5}
     holds("BatchNormalization", inputs, 3, opset=15, training_mode=1, momentum=0.7)
+
+
+def test_statistics_of_every_element_are_refused_by_name() -> None:
+    inputs = {"x": normal(2, 4), **PER_CHANNEL, "mean": normal(4), "var": np.abs(normal(4))}
+    with pytest.raises(UnsupportedOperatorError, match="spatial=0"):
+        compile_graph(model("BatchNormalization", inputs, opset=8, spatial=0))
 
 
 def test_instances() -> None:

@@ -63,6 +63,10 @@ def test_tile(repeats: list[int]) -> None:
     holds("Tile", {"x": X, "r": np.array(repeats)}, gradient=0 not in repeats, opset=13)
 
 
+def test_before_opset_5_the_shape_was_an_attribute() -> None:
+    agree(model("Reshape", {"x": X}, opset=4, shape=[0, -1]), {"x": X}, [X.reshape(2, 12)])
+
+
 def test_before_opset_6_tiles_went_along_one_axis() -> None:
     inputs = {"x": X, "tiles": np.array(3), "axis": np.array(1)}
     agree(model("Tile", inputs, opset=5), inputs, [np.tile(X, (1, 3, 1))])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.prune_engine.formats.operators.one_node import holds
+from tests.prune_engine.formats.operators.one_node import agree, holds, model
 
 RANDOM = np.random.default_rng(24)
 X = (RANDOM.permutation(120).reshape(4, 5, 6) / 20 - 3.0).astype(np.float32)
@@ -105,6 +105,11 @@ def test_splits(opset: int, sizes: list[int] | None, options: dict[str, Any]) ->
 @pytest.mark.parametrize("axis", [0, 2, -2])
 def test_concat(axis: int) -> None:
     holds("Concat", {"a": X, "b": X * 2, "c": X[..., :]}, opset=13, axis=axis)
+
+
+def test_before_opset_4_parts_were_joined_along_the_channels() -> None:
+    inputs = {"a": X, "b": X[:, :2].copy()}
+    agree(model("Concat", inputs, opset=3), inputs, [np.concatenate(list(inputs.values()), 1)])
 
 
 @pytest.mark.parametrize("axis", [None, 1, -1])
