@@ -61,6 +61,11 @@ def carries(*names: str, domain: str = "") -> Callable[[Results], Results]:
     return register
 
 
+def _moves(node: Node) -> bool:
+    nearest = node.operator == "Resize" and node.attribute("mode", "nearest") == "nearest"
+    return node.operator in _MOVING or nearest
+
+
 def carried_results(node: Node, given: Sequence[int | None]) -> tuple[int | None, ...] | None:
     """The integer types that the outputs of a node carry in float32; None for outputs that carry none.
 
@@ -76,7 +81,7 @@ def carried_results(node: Node, given: Sequence[int | None]) -> tuple[int | None
     first = next((kind for kind in given if kind is not None), None)
     if first is None or node.domain != "":
         return None
-    if node.operator in _MOVING:
+    if _moves(node):
         return (first, *[first if node.operator == "Split" else None for _ in node.outputs[1:]])
     if node.operator in ("Shape", "Size") or (node.operator == "Cast" and node.attribute("to") in _FLOATS):
         return (None,)
@@ -92,7 +97,7 @@ def element_types(node: Node) -> Sequence[int]:
         return (node.attribute("to"),)
     if node.operator in _ARITHMETIC and node.domain == "" and 0 in node.types:
         return (node.types[0],)
-    if node.operator in _MOVING and node.domain == "" and 0 in node.types:
+    if _moves(node) and node.domain == "" and 0 in node.types:
         return (node.types[0], *[node.types[0] for _ in node.outputs[1:] if node.operator == "Split"])
     return ()
 

@@ -193,13 +193,28 @@ BETWEEN = {
         helper.make_node("MaxPool", ["u"], ["p"], kernel_shape=[2]),
     ],
     "Concat": [helper.make_node("Concat", ["q", "q"], ["p"], axis=0)],
+    "Pad": [helper.make_node("Pad", ["q", "pads", "z"], ["p"])],
+    "Resize": [helper.make_node("Resize", ["q", "", "scales"], ["p"], mode="nearest")],
+    "Split": [helper.make_node("Split", ["q", "parts"], ["p", "rest"], axis=1)],
+    "Gather": [helper.make_node("Gather", ["q", "one"], ["p"], axis=1)],
+    "Slice": [helper.make_node("Slice", ["q", "one", "three", "one"], ["p"])],
+}
+
+
+NUMBERS = {
+    "one": np.array([1]),
+    "three": np.array([3]),
+    "pads": np.array([0, 1, 1, 0]),
+    "scales": np.array([1, 2], np.float32),
+    "parts": np.array([2, 1]),
 }
 
 
 @pytest.mark.parametrize("between", BETWEEN)
 def test_gradients_pass_through_a_pair_and_what_moves_integers(between: str) -> None:
     proto = pair(*BETWEEN[between])
-    proto.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    for name, value in NUMBERS.items():
+        proto.graph.initializer.append(numpy_helper.from_array(value, name))
     x = torch.tensor([[0.2, 3.3, 10.1], [-1.4, 100.0, -90.0]], requires_grad=True)
     (y,) = compile_graph(proto)(x)
     np.testing.assert_array_equal(y.detach().numpy(), by_onnxruntime(proto, {"x": x.detach().numpy()})[0])
