@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine, routine
 from prune_engine.formats.control_flow import add_control_flow
-from prune_engine.formats.graph import Body, Graph, domain_of, node_name
+from prune_engine.formats.graph import Body, Graph, attribute_value, domain_of, node_name
 from prune_engine.formats.modifiers import add_flex_attention, add_sequence_map
 from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
@@ -248,7 +247,7 @@ class Compiler:
             opset=self.graph.opset(proto),
             inputs=tuple(proto.input),
             outputs=tuple(proto.output),
-            attributes={a.name: _attribute(a) for a in proto.attribute},
+            attributes={a.name: attribute_value(a) for a in proto.attribute},
             constants=constants,
             ranks={
                 i: len(self.graph.shapes[name])
@@ -330,10 +329,3 @@ class Compiler:
         for name, value, kind in zip(node.outputs, results, kinds, strict=False):
             if name:
                 self.values[name] = Value(constant=to_array(value, kind))
-
-
-def _attribute(proto: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(proto)
-    if isinstance(value, bytes):
-        return value.decode()
-    return list(value) if proto.type in (proto.INTS, proto.FLOATS) else value

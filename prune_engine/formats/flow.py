@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
 from onnx import NodeProto, helper
 
 from prune_engine.formats.aliases import Alias, seen_through, taken_apart, whole
 from prune_engine.formats.graph import Body, Graph, domain_of
+from prune_engine.formats.known_numbers import KnownNumbers
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.quantised import QUANTISED_TYPES
 from prune_engine.formats.quantised_places import integer_places
 from prune_engine.formats.scales import Scales, bias_place, is_quantising, moves
 from prune_engine.formats.scopes import CONTROL_FLOW
-from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weight_places import weight_places
 
 _QUANTISING = ("QuantizeLinear", "DequantizeLinear")
-_LONGEST_LIST = 4096  # shapes, axes and bounds are shorter
 
 
 class Flow:
@@ -40,6 +38,7 @@ class Flow:
         self.aliases: dict[str, Alias] = {}
         self.integers: dict[str, Alias] = {}
         self.scales = Scales(graph)
+        self.numbers = KnownNumbers(graph)
         self.fixed: set[str] = set(graph.constants)
         self.live: set[str] = {value.name for value in graph.inputs}
         self.learned: set[str] = set()
@@ -88,17 +87,10 @@ class Flow:
     def taken(self, node: NodeProto) -> Mapping[str, Body]:
         """The bodies of a node that can run: of an If with a known condition, one of them."""
         bodies = self.graph.bodies_of(node)
-        if node.op_type == "If" and (condition := self.numbers(node.input[0])) is not None:
+        if node.op_type == "If" and (condition := self.numbers.of(node.input[0])) is not None:
             branch = "then_branch" if condition.reshape(-1)[:1].any() else "else_branch"
             return {name: body for name, body in bodies.items() if name == branch}
         return bodies
-
-    def numbers(self, name: str) -> np.ndarray | None:
-        """The values of a short constant that is no float."""
-        tensor = self.graph.constants.get(name)
-        if tensor is None or tensor.data_type in FLOATS or math.prod(tensor.dims) > _LONGEST_LIST:
-            return None
-        return to_numpy(tensor)
 
     def _rank(self, name: str) -> int | None:
         alias = self.aliases.get(name)
@@ -133,8 +125,10 @@ class Flow:
         elif node.op_type not in ("Shape", "Size"):
             self._mark(outputs, inputs)
         if inputs and not any(name in self.live for name in inputs):
+            first = self.aliases.get(inputs[0])
+            self.numbers.follow(node, None if first is None else first.shape)
             given = [self.aliases.get(name) for name in node.input]
-            found = seen_through(node, given, self.numbers, self._declared_rank)
+            found = seen_through(node, given, self.numbers.of, self._declared_rank)
             for name, alias in zip(node.output, found, strict=False):
                 if name and alias is not None:
                     self.aliases[name] = alias
@@ -146,7 +140,7 @@ class Flow:
             if len(given[0].shape) == 2 and self.scales.table(node, given[0]):
                 self.aliases[node.input[0]] = given[0]
         elif any(given) and moves(node):
-            found = seen_through(node, given, self.numbers, self._declared_rank)
+            found = seen_through(node, given, self.numbers.of, self._declared_rank)
             self.integers |= {n: a for n, a in zip(node.output, found, strict=False) if n and a is not None}
         for name in _QUANTISING:
             if is_quantising(node, name) and node.input[0] in self.aliases:

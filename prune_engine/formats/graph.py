@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
@@ -169,3 +170,11 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
         kind = TensorProto.FLOAT if attribute.name == "value_floats" else TensorProto.INT64
         return helper.make_tensor(node.output[0], kind, [len(values)], list(values))
     return None
+
+
+def attribute_value(proto: onnx.AttributeProto) -> Any:
+    """The value of an attribute as Python data; text as a string."""
+    value = helper.get_attribute_value(proto)
+    if isinstance(value, bytes):
+        return value.decode()
+    return list(value) if proto.type in (proto.INTS, proto.FLOATS) else value

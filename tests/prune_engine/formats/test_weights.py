@@ -88,6 +88,17 @@ CHAINS = [
         node("Transpose", ["a"], ["v"]),
     ],
 ]
+CHAINS += [
+    [
+        node("Shape", ["w"], ["all"]),
+        numbers("zero", 0),
+        node("Gather", ["all", "zero"], ["rows"]),
+        numbers("rest", -1),
+        node("Concat", ["rows", "rest"], ["target"], axis=0),
+        node("Reshape", ["w", "target"], ["a"]),
+        node("Transpose", ["a"], ["v"]),
+    ],
+]
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -284,11 +295,16 @@ def test_every_constant_that_is_not_pruned_has_a_reason() -> None:
     }
 
 
-def test_a_branch_that_is_never_taken_is_the_reason() -> None:
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_branch_that_is_never_taken_is_the_reason(computed: bool) -> None:
     def branch(name: str) -> onnx.GraphProto:
         output = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
         stored = numpy_helper.from_array(values(4, 4), name)
         return helper.make_graph([node("MatMul", ["x", name], ["r"])], name, [], [output], [stored])
 
     nodes = [node("If", ["which"], ["y"], then_branch=branch("taken"), else_branch=branch("dead"))]
-    assert reasons(model(nodes, {"which": np.array(True)})) == {"dead": "in a branch that is never taken"}
+    if computed:
+        nodes.insert(0, node("Not", ["other"], ["which"]))
+    proto = model(nodes, {"other" if computed else "which": np.array(not computed)})
+    assert reasons(proto) == {"dead": "in a branch that is never taken"}
+    assert [weight.name for weight in import_onnx(proto).prunable] == ["taken"]
