@@ -41,6 +41,7 @@ from prune_engine.formats.operators import (
     sequence_state,
     sequences,
     spectral,
+    support_vectors,
     text,
     trees,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "sequence_state",
     "sequences",
     "spectral",
+    "support_vectors",
     "text",
     "trees",
 ]

@@ -19,7 +19,8 @@ from benchmarks.conformance.backend_cases import (
     failure,
 )
 from prune_engine.formats.importer import compile_graph
-from prune_engine.formats.operators import rows
+from prune_engine.formats.operators import find, rows
+from prune_engine.formats.operators.table import NEWEST_OPSET
 
 # With the version of onnx that constraints.txt pins; a new one may bring more.
 LEAST = {"node": 1800, "simple": 7, "pytorch-converted": 82, "pytorch-operator": 35}
@@ -51,6 +52,36 @@ def test_every_row_of_the_table_is_an_operator_of_the_specification() -> None:
         assert onnx.defs.has(row.name, row.domain), row.name
         schema = onnx.defs.get_schema(row.name, row.since, row.domain)
         assert schema.since_version <= row.since, row.name
+
+
+BY_THE_IMPORTER = {"Constant", "If", "Loop", "Scan"}
+STRINGS_AND_MAPS = {
+    *("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"),
+    *("CastMap", "CategoryMapper", "DictVectorizer", "ZipMap"),
+}
+VOTES = {"SVMClassifier"}
+
+
+def test_every_operator_of_the_standard_is_known_at_every_opset_from_7_on() -> None:
+    newest = {"": NEWEST_OPSET, "ai.onnx.ml": 5, "ai.onnx.preview": 1}
+    assert newest[""] == onnx.defs.onnx_opset_version()
+    assert newest["ai.onnx.ml"] == onnx.defs.get_schema("TreeEnsemble", "ai.onnx.ml").since_version
+    versions: dict[tuple[str, str], dict[int, bool]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        versions.setdefault((schema.domain, schema.name), {})[schema.since_version] = schema.deprecated
+    missing = set()
+    for (domain, name), history in versions.items():
+        if domain not in newest:
+            continue
+        gone = min((version for version, deprecated in history.items() if deprecated), default=99)
+        first = max(min(history), 7) if domain == "" else min(history)
+        for opset in range(first, min(newest[domain] + 1, gone)):
+            if find(domain, name, opset) is None:
+                missing.add((name, opset))
+    left_out = BY_THE_IMPORTER | STRINGS_AND_MAPS | VOTES
+    assert {(name, opset) for name, opset in missing if name not in left_out} == {
+        ("LabelEncoder", 1)  # between strings and numbers only
+    }
 
 
 @pytest.mark.parametrize("name", ["ReduceL2", "LpNormalization"])
