@@ -67,7 +67,9 @@ class PruneSpec(BaseModel):
     )
     effort: Effort = Field("standard", description="How long to train where `epochs` is `auto`.")
     epochs: Auto | Annotated[int, Field(ge=1, le=100_000)] = Field(
-        "auto", description="Passes over the training rows, pruning and fine-tuning together."
+        "auto",
+        description="Passes over the training rows, pruning and fine-tuning together. "
+        "At density 1 `auto` is none: the model stays as it is, bit for bit.",
     )
     max_minutes: Positive | None = Field(
         None, description="Upper bound on the training time; the schedule is shortened to fit into it."

@@ -65,7 +65,7 @@ def resolve(
     row_operations: int | None = None,
     device: str = "cpu",
 ) -> Settings:
-    """Resolve every `auto` of `spec`.
+    """Resolve every `auto` of `spec`. At density 1 `auto` is no epochs: the model stays as it is.
 
     Args:
         spec: what was asked for.
@@ -85,7 +85,9 @@ def resolve(
     if fixed_batch is not None:
         batch_size = max(round(batch_size / fixed_batch), 1) * fixed_batch
     steps_per_epoch = max(rows // batch_size, 1)
-    if spec.epochs == "auto":
+    if spec.epochs == "auto" and kept == prunable:
+        epochs, why = 0, "density 1: there is nothing to prune; give epochs to fine-tune all the same"
+    elif spec.epochs == "auto":
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
     else:
         epochs, why = spec.epochs, "as asked"

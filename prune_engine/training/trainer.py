@@ -40,7 +40,8 @@ def train(
     """Prune `module` to `spec.density` and fine-tune it; on return it holds the final weights.
 
     Weights are zero exactly where the mask is False. The same module, data, spec and number of threads give
-    the same result bit for bit on a CPU, unless `max_minutes` cuts the training short.
+    the same result bit for bit on a CPU, unless `max_minutes` cuts the training short. At density 1, unless
+    epochs are asked for, nothing is trained and every value stays bit for bit.
 
     Raises:
         SpecError: the density keeps no weight.
@@ -101,6 +102,8 @@ class _Training:
     def run(self) -> TrainingResult:
         """Both phases, one after the other."""
         settings = self.settings
+        if settings.total_steps == 0:
+            return self._untouched()
         prunes = settings.gates.kept < self._flat.prunable
         self._emit(StageEvent(stage="pruning", message=_announcement(settings)))
         self._holdout = HoldoutSample(self._module, self._prepared)
@@ -144,6 +147,20 @@ class _Training:
             settings={**settings.as_dict(), "steps_done": self._step},
             warnings=self._warnings(),
             durations={"pruning": fixed_at - self._started, "finetuning": time.monotonic() - fixed_at},
+        )
+
+    def _untouched(self) -> TrainingResult:
+        """The module as it came, every weight kept."""
+        self._emit(StageEvent(stage="pruning", message=self.settings.epochs_why))
+        self._module.eval()
+        everything = torch.ones(self._flat.prunable, dtype=torch.bool)
+        return TrainingResult(
+            masks=self._flat.split_mask(everything),
+            before_finetuning=self._state(),
+            curve=self._curve.points,
+            settings={**self.settings.as_dict(), "steps_done": 0},
+            warnings=[],
+            durations={"pruning": time.monotonic() - self._started, "finetuning": 0.0},
         )
 
     def _regrowth(self, settings: Settings) -> Regrowth | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 from torch import nn
 
 import prune_engine
@@ -18,6 +20,7 @@ from prune_engine import PruneResult, PruneSpec, prune
 from prune_engine.data.built_in import digits
 from prune_engine.errors import DeviceError, ModelError, SpecError
 from prune_engine.events import ProgressEvent, StageEvent, WarningEvent
+from prune_engine.page import render_html
 from tests.trained import digits_net, export
 
 
@@ -99,6 +102,9 @@ def test_fewer_held_out_rows_than_the_batch_size_in_the_file_will_do(tmp_path: P
 def test_nothing_but_trained_values_differs_from_what_was_sent(model: Path) -> None:
     sent = onnx.load(model)
     result = prune(sent, digits(), PruneSpec(density=0.3, epochs=1))
+    added = {item.key: item.value for item in result.model.metadata_props}
+    assert added == {"prunery.density": "0.3", "prunery.version": version("prunery")}
+    del result.model.metadata_props[:]
     for proto in (sent, result.model):
         for item in proto.graph.initializer:
             item.ClearField("raw_data")
@@ -110,6 +116,25 @@ def test_density_one_prunes_nothing(model: Path) -> None:
     result = prune(model, digits(), PruneSpec(density=1.0, epochs=1))
     assert result.report.density.reached == 1.0
     assert result.report.quality.pruned.value > 90
+
+
+def test_density_one_leaves_every_bit_as_it_is(model: Path) -> None:
+    result = prune(model, digits(), PruneSpec(density=1.0))
+    del result.model.metadata_props[:]
+    assert result.model == onnx.load(model)
+    assert result.report.quality.pruned.value == result.report.quality.dense.value
+    assert result.report.settings["steps_done"] == 0
+    assert "<svg" in render_html(result.report)
+
+
+def test_density_one_keeps_the_zeros_that_a_model_came_with(model: Path) -> None:
+    sent = onnx.load(model)
+    weight = next(item for item in sent.graph.initializer if len(item.dims) > 1)
+    holes = numpy_helper.to_array(weight).copy()
+    holes.flat[0] = 0.0
+    weight.CopyFrom(numpy_helper.from_array(holes, weight.name))
+    result = prune(sent, digits(), PruneSpec(density=1.0))
+    assert result.report.density.kept == result.report.density.prunable - 1
 
 
 def test_the_listener_hears_stages_progress_and_the_end(model: Path) -> None:
