@@ -142,6 +142,8 @@ def stretched(seen: Seen, repeats: Callable[[int, int], bool]) -> Iterator[Step]
     widened = {position: seen.widened_axis(position) for position in range(len(seen.narrow))}
     leading = next(((position, axis) for position, axis in widened.items() if axis is not None), None)
     if leading is None:
+        if seen.step.operator == "Expand":
+            yield from _slimmed(seen, repeats)
         return
     for axis in (0, 1):
         rigid = [
@@ -155,6 +157,18 @@ def stretched(seen: Seen, repeats: Callable[[int, int], bool]) -> Iterator[Step]
         ]
         if rigid:
             yield replace(seen.step, kernel=_repeating(seen, leading, frozenset(rigid), axis))
+
+
+def _slimmed(seen: Seen, repeats: Callable[[int, int], bool]) -> Iterator[Step]:
+    """An Expand whose target grows with the batch takes one slice of what was made for the file's."""
+    x, narrow, wide = seen.narrow[0], seen.narrow[1], seen.wide[1]
+    if not isinstance(x, Tensor) or not isinstance(narrow, list) or not isinstance(wide, list):
+        return
+    expand = seen.step.kernel
+    for place, (a, b) in enumerate(zip(narrow, wide, strict=True)):
+        axis = place - len(narrow) + x.dim()
+        if a != b and axis >= 0 and x.shape[axis] == seen.batch and repeats(seen.step.inputs[0], axis):
+            yield replace(seen.step, kernel=lambda x, shape, axis=axis: expand(x.narrow(axis, 0, 1), shape))
 
 
 def _repeating(seen: Seen, leading: tuple[int, int], rigid: frozenset[int], axis: int) -> Callable[..., Any]:

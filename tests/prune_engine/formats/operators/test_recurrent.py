@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -245,3 +248,32 @@ def test_a_constant_length_tensor_is_honoured() -> None:
     inputs = operands("LSTM", lengths=[4, 2, 3])
     proto = model("LSTM", inputs, ["y", "h"], hidden_size=HIDDEN, constants=["sequence_lens"])
     agree(proto, inputs, by_onnxruntime(proto, inputs))
+
+
+class Recurrent(torch.nn.Module):
+    """A layer of torch whose initial state the exporter makes, for the batch that it sees."""
+
+    def __init__(self, layer: type[torch.nn.RNNBase], layers: int) -> None:
+        super().__init__()
+        self.layer = layer(2, HIDDEN, num_layers=layers, bidirectional=layers > 1, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, last = self.layer(x)
+        return y.reshape(x.shape[0], -1), last[0] if isinstance(last, tuple) else last
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_a_layer_exported_for_one_batch_size_runs_at_another(
+    layer: type[torch.nn.RNNBase], batch: int, layers: int
+) -> None:
+    torch.manual_seed(0)
+    module, file = Recurrent(layer, layers).eval(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(batch, 4, 2),), file, dynamo=False, opset_version=17)
+    imported = import_onnx(onnx.load_from_string(file.getvalue())).eval()
+    x = torch.randn(5, 4, 2)
+    for found, wanted in zip(imported(x), module(x), strict=True):
+        torch.testing.assert_close(found, wanted)
