@@ -38,7 +38,7 @@ class Quantisation:
     """How the values of one constant stand for floats: `(q - zero_point) * scale`.
 
     Args:
-        scale: float32, positive; broadcasts with the constant.
+        scale: float32, not zero, may be negative; broadcasts with the constant.
         zero_point: float32, whole numbers; broadcasts with the constant.
         element_type: ONNX's number of the type of the constant.
     """
@@ -80,7 +80,7 @@ class Quantisation:
         whole = torch.round(ratio.detach()) + zero_point
         stored = whole.clamp(low, high)
         lost = (stored == zero_point) & (values.detach() != 0.0)
-        side = zero_point + torch.where(values.detach() < 0.0, -1.0, 1.0)
+        side = zero_point + torch.where(ratio.detach() < 0.0, -1.0, 1.0)
         side = torch.where((side < low) | (side > high), 2.0 * zero_point - side, side)
         return straight_through(ratio, torch.where(lost, side, stored), (stored == whole) | lost)
 
@@ -115,8 +115,8 @@ def quantisation(
     """
     scale = np.asarray(scale, np.float32)
     zeros = np.zeros_like(scale) if zero_point is None else np.asarray(zero_point).astype(np.float32)
-    if not (np.isfinite(scale).all() and (scale >= _SMALLEST_SCALE).all()):
-        return "its scale is not a positive number"
+    if not (np.isfinite(scale).all() and (np.abs(scale) >= _SMALLEST_SCALE).all()):
+        return "its scale is zero or no number"
     if element_type in NARROW_FLOATS and zeros.any():
         return "it has a zero point, which 8-bit and 4-bit floats should not have"
     if scale.size == 1 and zeros.size == 1:

@@ -79,7 +79,11 @@ class Scales:
 
     def table(self, node: NodeProto, alias: Alias) -> bool:
         """Whether a Gather takes rows of an integer table that can be trained: they are scaled afterwards."""
-        users = self.graph.consumers.get(node.output[0], [])
+        users = [
+            (user, at)
+            for user, at in self.graph.consumers.get(node.output[0], [])
+            if user.op_type not in ("Shape", "Size")  # they read no values
+        ]
         scaled = [user for user, at in users if is_quantising(user, "DequantizeLinear") and at == 0]
         if not scaled:
             return False

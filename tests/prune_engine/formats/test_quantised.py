@@ -179,6 +179,15 @@ def test_a_scale_for_each_block(name: str, axis: int) -> None:
     check(quantised_layer(layer, TensorProto.INT4, axis=axis, block=2), example(layer), layer.kind)
 
 
+def test_scales_may_be_negative() -> None:
+    """Quantisers that use the larger half of the range turn the sign of the scale."""
+    layer = LAYERS["MatMul"]
+    proto = quantised_layer(layer, TensorProto.INT4, axis=0, block=2)
+    scale = next(tensor for tensor in proto.graph.initializer if tensor.name == "w_s")
+    scale.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(scale), "w_s"))
+    check(proto, example(layer), "MatMul")
+
+
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2])
 def test_eight_bit_floats_with_a_scale(kind: int) -> None:
     layer = LAYERS["MatMul"]
@@ -218,6 +227,7 @@ def test_rows_of_a_table_that_are_scaled_after_they_were_taken() -> None:
         helper.make_node("Gather", ["w", "x"], ["t"]),
         helper.make_node("DequantizeLinear", ["t", "w_s", "w_z"], ["y"]),
     ]
+    nodes.append(helper.make_node("Shape", ["t"], ["unused"]))
     constants = {"w": stored((9, 4)), "w_s": steps(), "w_z": np.array(3, np.int8)}
     x = torch.from_numpy(RANDOM.integers(0, 9, (7,)))
     check(model(nodes, constants, (7,), TensorProto.INT64), x, "Embedding")
@@ -432,10 +442,10 @@ def test_integers_that_stand_for_different_floats_are_constants() -> None:
     refused(nodes, constants, "it is used with different scales")
 
 
-def test_a_scale_that_is_computed_or_not_positive_makes_a_constant() -> None:
+def test_a_scale_that_is_computed_or_zero_makes_a_constant() -> None:
     layer, zero = LAYERS["MatMul"].nodes(), np.array(0, np.int8)
     constants = {"w": stored((8, 5)), "w_s": np.array(0.0, np.float32), "w_z": zero}
-    refused([dequantise("w", "f"), *layer], constants, "its scale is not a positive number")
+    refused([dequantise("w", "f"), *layer], constants, "its scale is zero or no number")
     computed = [helper.make_node("Abs", ["a"], ["w_s"]), dequantise("w", "f"), *layer]
     constants = {"w": stored((8, 5)), "a": steps(), "w_z": zero}
     refused(computed, constants, "its scale or zero point is computed in the graph")
@@ -473,7 +483,7 @@ def test_the_gradient_ends_where_the_integers_end() -> None:
 @given(
     element_type=st.sampled_from(sorted(QUANTISED_TYPES - {TensorProto.INT32, TensorProto.UINT32})),
     data=st.data(),
-    scale=st.floats(2.0**-20, 64.0, width=32),
+    scale=st.floats(2.0**-20, 64.0, width=32).flatmap(lambda s: st.sampled_from([s, -s])),
 )
 def test_zero_and_nothing_else_becomes_the_zero_point(
     element_type: int, data: st.DataObject, scale: float
