@@ -1,6 +1,6 @@
 """Proofs that the importer takes what people have; each writes its table to `benchmarks/results/`.
 
-    python -m benchmarks.conformance [backend | zoo | shared | speed]      all of them without a name
+    python -m benchmarks.conformance [backend | zoo | shared | speed | large]      all of them without a name
 
 Each runs in a process of its own; options after the name go to it.
 """
@@ -16,6 +16,7 @@ PARTS = {
     "zoo": "zoo",
     "shared": "shared_models",
     "speed": "speed",
+    "large": "large_file",
 }
 
 

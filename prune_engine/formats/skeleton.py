@@ -22,6 +22,9 @@ class Place:
     length: int
 
 
+_HOLLOW = Place("", 0, 0)  # known by its identity
+
+
 def tensor_bytes(tensor: TensorProto) -> int:
     """Bytes of a tensor's values by its shape and type, 0 for strings."""
     bits: int = math.prod(tensor.dims) * (element_bits(tensor.data_type) or 0)
@@ -88,6 +91,14 @@ def skeleton(proto: onnx.ModelProto, places: Mapping[str, Place]) -> onnx.ModelP
     return bones
 
 
+def hollow(proto: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """A copy in which the named initializers have raw values of no bytes, to be filled in.
+
+    A message keeps the memory of values that are overwritten for as long as it lives.
+    """
+    return skeleton(proto, dict.fromkeys(names, _HOLLOW))
+
+
 def _copy_fields(source: Message, target: Message, left_out: set[str]) -> None:
     """Copies all that is set in a message but some of its fields."""
     for field, value in source.ListFields():
@@ -143,6 +154,9 @@ def _copy_tensor(source: TensorProto, target: TensorProto, place: Place | None) 
         target.doc_string = source.doc_string
     target.dims.extend(source.dims)
     target.metadata_props.MergeFrom(source.metadata_props)
+    if place is _HOLLOW:
+        target.raw_data = b""
+        return
     target.data_location = TensorProto.EXTERNAL
     for key, value in (("location", place.location), ("offset", place.offset), ("length", place.length)):
         target.external_data.add(key=key, value=str(value))

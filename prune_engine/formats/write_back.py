@@ -12,12 +12,15 @@ from prune_engine.formats.graph import constant_tensor
 from prune_engine.formats.quantised import QUANTISED_TYPES
 from prune_engine.formats.reading import read_graph
 from prune_engine.formats.scopes import name_scopes, stored_constants
+from prune_engine.formats.skeleton import hollow, tensor_bytes
 from prune_engine.formats.tensors import set_values
 from prune_engine.formats.weights import find_roles
 
 DENSITY, VERSION, JOB = "prunery.density", "prunery.version", "prunery.job"
 PROPERTIES = (DENSITY, VERSION, JOB)
 """The only `metadata_props` that Prunery writes."""
+
+_LARGE = 1 << 20  # bytes
 
 
 def write_back(
@@ -35,8 +38,7 @@ def write_back(
     Raises:
         ValueError: a name that the graph does not have, another shape or another dtype; another property.
     """
-    written = onnx.ModelProto()
-    written.CopyFrom(proto)
+    written = hollow(proto, _filled_anew(proto, values))
     stored = dict(stored_constants(name_scopes(written.graph)[0]))
     for name, value in values.items():
         holder = stored.get(name)
@@ -49,6 +51,17 @@ def write_back(
     for key, text in (properties or {}).items():
         _set_property(written, key, text)
     return written
+
+
+def _filled_anew(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> list[str]:
+    """Large initializers that get raw values of the right type and shape: their old ones need not be copied."""
+    return [
+        tensor.name
+        for tensor in proto.graph.initializer
+        if tensor.name in values
+        and tensor_bytes(tensor) == values[tensor.name].nbytes > _LARGE
+        and tensor.HasField("raw_data")
+    ]
 
 
 def read_values(
