@@ -102,7 +102,7 @@ class ExternalDataError(ModelError):
 
 
 class UnsupportedOperatorError(ModelError):
-    """The graph has operators that the importer does not know; the message names operator, opset and node."""
+    """The graph has operators, options, versions or types that cannot be trained; the message lists them all."""
 
     code = "operator_unsupported"
 
