@@ -79,15 +79,11 @@ class Scales:
 
     def table(self, node: NodeProto, alias: Alias) -> bool:
         """Whether a Gather takes rows of an integer table that can be trained: they are scaled afterwards."""
-        users = [
-            (user, at)
-            for user, at in self.graph.consumers.get(node.output[0], [])
-            if user.op_type not in ("Shape", "Size")  # they read no values
-        ]
+        users = self.graph.consumers.get(node.output[0], [])
         scaled = [user for user, at in users if is_quantising(user, "DequantizeLinear") and at == 0]
         if not scaled:
             return False
-        if len(scaled) < len(users) or any(self._size(user.input[1]) != 1 for user in scaled):
+        if any(self._size(user.input[1]) != 1 for user in scaled):
             self._refuse(alias, "its rows are not scaled by one number")
             return False
         trained = [self._all(alias, *user.input[1:3], attributes={}) for user in scaled]

@@ -227,7 +227,7 @@ def test_rows_of_a_table_that_are_scaled_after_they_were_taken() -> None:
         helper.make_node("Gather", ["w", "x"], ["t"]),
         helper.make_node("DequantizeLinear", ["t", "w_s", "w_z"], ["y"]),
     ]
-    nodes.append(helper.make_node("Shape", ["t"], ["unused"]))
+    nodes.append(helper.make_node("BitwiseNot", ["t"], ["whatever else reads the integers"]))
     constants = {"w": stored((9, 4)), "w_s": steps(), "w_z": np.array(3, np.int8)}
     x = torch.from_numpy(RANDOM.integers(0, 9, (7,)))
     check(model(nodes, constants, (7,), TensorProto.INT64), x, "Embedding")
