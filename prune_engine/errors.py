@@ -102,7 +102,7 @@ class ExternalDataError(ModelError):
 
 
 class UnsupportedOperatorError(ModelError):
-    """The graph has operators, options, versions or types that cannot be trained; the message lists them all."""
+    """The graph has operators, options, versions or types that cannot be trained; all are listed."""
 
     code = "operator_unsupported"
 
