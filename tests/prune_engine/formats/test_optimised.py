@@ -18,9 +18,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prune_engine import PruneSpec, prune
 from prune_engine.errors import UnsupportedOperatorError
 from prune_engine.formats import import_onnx
-from prune_engine.formats.write_back import write_back
+from prune_engine.formats.write_back import read_values, write_back
 
 EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
 ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -212,7 +213,9 @@ def test_the_tool_for_transformers(level: int, dynamo: bool, tmp_path: Path) -> 
 
     file = tmp_path / "encoder.onnx"
     onnx.save(exported(Encoder, dynamo), file)
-    proto = optimizer.optimize_model(str(file), "bert", num_heads=2, hidden_size=32, opt_level=level).model
+    tool = optimizer.optimize_model(str(file), "bert", num_heads=2, hidden_size=32, opt_level=level)
+    tool.save_model_to_file(str(file))
+    proto = onnx.load(file)
     logging.disable(logging.NOTSET)
     assert fused(proto) >= {"SkipLayerNormalization", "BiasGelu"}
     check(proto, FEEDS[Encoder])
@@ -229,3 +232,26 @@ def test_a_layout_for_one_processor_is_refused_with_the_way_round(tmp_path: Path
         pytest.skip("onnxruntime has no blocked layout for this processor")
     with pytest.raises(UnsupportedOperatorError, match="ORT_ENABLE_EXTENDED"):
         import_onnx(proto)
+
+
+def test_a_fused_encoder_is_pruned_to_the_exact_density(tmp_path: Path) -> None:
+    from onnxruntime.transformers import optimizer
+
+    file = tmp_path / "encoder.onnx"
+    onnx.save(exported(Encoder, False), file)
+    logging.disable(logging.WARNING)
+    tool = optimizer.optimize_model(str(file), "bert", num_heads=2, hidden_size=32, opt_level=0)
+    logging.disable(logging.NOTSET)
+    tool.save_model_to_file(str(file))
+    given = onnx.load(file)
+    types = {value.name: value.type.tensor_type.elem_type for value in given.graph.input}
+    data = {
+        name: np.repeat(FEEDS[Encoder][name], 16, 0).astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        for name, kind in types.items()
+    }
+    result = prune(file, data, PruneSpec(density=0.3, epochs=1, batch_size=16))
+    values = read_values(result.model, result.masks)
+    total = sum(value.size for value in values.values())
+    assert sum(int(np.count_nonzero(value)) for value in values.values()) == round(0.3 * total)
+    assert fused(result.model) == fused(given)
+    assert result.report.operations.effective is not None
