@@ -31,7 +31,7 @@ from benchmarks.conformance.zoo_table import write_table
 SECONDS = 600
 LINE = 0.98
 _LINES = CACHE / "results.jsonl"
-_VENV = CACHE.parent / "zoo-venv" / "bin" / "python"
+VENV = CACHE.parent / "zoo-venv" / "bin" / "python"
 Case = tuple[str, str]
 
 
@@ -86,7 +86,7 @@ def _results() -> dict[Case, dict[str, Any]]:
 
 def _run(case: Case) -> dict[str, Any]:
     net, route = case
-    python = str(_VENV) if _VENV.exists() else sys.executable
+    python = str(VENV) if VENV.exists() else sys.executable
     command = [python, "-m", "benchmarks.conformance.zoo_case", net, route]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
     told: dict[str, Any] = {"net": net, "family": ZOO[net].family, "route": route, "passed": False}

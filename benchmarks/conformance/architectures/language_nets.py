@@ -60,9 +60,9 @@ def _encoder(name: str, model: str, formats: bool = False, **config: Any) -> Non
 
 
 def _decoder(name: str, model: str, formats: bool = False, **config: Any) -> None:
-    @net(name, "language", IDS, formats=formats)
+    @net(name, "language", IDS, MASK, formats=formats)
     def build() -> nn.Module:
-        return _of(model, {**_LLAMA, "pad_token_id": 0, **config}, OfIds, use_cache=False)
+        return _of(model, {**_LLAMA, "pad_token_id": 0, **config}, OfText, use_cache=False)
 
 
 _encoder("bert", "BertForSequenceClassification", formats=True)
@@ -85,7 +85,6 @@ _encoder("mpnet", "MPNetForSequenceClassification", max_position_embeddings=66)
 _encoder("squeezebert", "SqueezeBertForSequenceClassification", embedding_size=32)
 _encoder("convbert", "ConvBertForSequenceClassification", embedding_size=32, conv_kernel_size=3)
 _encoder("roformer", "RoFormerForSequenceClassification", embedding_size=32)
-_encoder("nystromformer", "NystromformerForSequenceClassification", num_landmarks=4, segment_means_seq_len=12)
 _encoder(
     "modernbert",
     "ModernBertForSequenceClassification",
@@ -106,7 +105,7 @@ def funnel() -> nn.Module:
         "block_sizes": [1, 1],
         "num_decoder_layers": 1,
     }
-    return _of("FunnelForSequenceClassification", {"vocab_size": WORDS, **sizes})
+    return _of("FunnelModel", {"vocab_size": WORDS, **sizes})
 
 
 @net("xlnet", "language", IDS, MASK)
