@@ -1,7 +1,6 @@
 """Operators on the bits of integers.
 
-Unsigned integers of 16 and 32 bits lie in wider signed ones and those of 64 bits in signed ones of 64, so
-the result of a left shift may need the cut to the declared width that the graph's outputs get.
+Unsigned integers of 64 bits lie in signed ones of 64, those of 16 and 32 bits in wider ones.
 """
 
 from __future__ import annotations
@@ -14,17 +13,22 @@ from torch import Tensor
 
 from prune_engine.formats.operators.dtypes import compute_dtype
 from prune_engine.formats.operators.table import Kernel, Node, NotSupportedError, function, operator
+from prune_engine.formats.operators.unsigned import wrapped
 
 function("BitwiseAnd", python.and_, since=18)
 function("BitwiseOr", python.or_, since=18)
 function("BitwiseXor", python.xor, since=18)
-function("BitwiseNot", torch.bitwise_not, since=18)
+
+
+@operator("BitwiseNot", since=18)
+def _bitwise_not(node: Node) -> Kernel:
+    return wrapped(node, torch.bitwise_not)
 
 
 @operator("BitShift", since=11)
 def _bit_shift(node: Node) -> Kernel:
     if node.attribute("direction") == "LEFT":
-        return torch.bitwise_left_shift
+        return wrapped(node, torch.bitwise_left_shift)
     return _shift_right
 
 

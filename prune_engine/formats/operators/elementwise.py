@@ -12,6 +12,7 @@ from torch import Tensor
 
 from prune_engine.formats.operators.broadcasting import by_axis
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
+from prune_engine.formats.operators.unsigned import wrapped
 
 
 def _is_integral(value: Any) -> bool:
@@ -44,13 +45,16 @@ _BINARY: dict[str, Kernel] = {
     "Div": _divide,
     "Pow": _power,
 }
-for _name, _kernel in _BINARY.items():
-    function(_name, _kernel, since=7, scalars=True)
+
+
+@operator(*_BINARY, since=7, scalars=True)
+def _arithmetic(node: Node) -> Kernel:
+    return wrapped(node, _BINARY[node.operator])
 
 
 @operator(*_BINARY, until=6, scalars=True)
 def _old_arithmetic(node: Node) -> Kernel:
-    return by_axis(node, _BINARY[node.operator])
+    return by_axis(node, wrapped(node, _BINARY[node.operator]))
 
 
 _UNARY: dict[str, Kernel] = {

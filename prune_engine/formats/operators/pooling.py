@@ -21,8 +21,13 @@ def _spatial(x: Tensor) -> list[int]:
     return list(range(2, x.dim()))
 
 
-function("GlobalAveragePool", lambda x: x.mean(_spatial(x), keepdim=True))
-function("GlobalMaxPool", lambda x: x.amax(_spatial(x), keepdim=True))
+def _global(pool: Kernel) -> Kernel:
+    """`pool` over the spatial axes; without any, every element is its own map."""
+    return lambda x: pool(x, _spatial(x), keepdim=True) if x.dim() > 2 else x
+
+
+function("GlobalAveragePool", _global(torch.mean))
+function("GlobalMaxPool", _global(torch.amax))
 
 
 @operator("GlobalLpPool")
@@ -139,8 +144,9 @@ def _lp_pool(node: Node) -> Kernel:
         wide, _, _ = _padded(x.abs() ** p, frame, ceil, 0.0)
         ones = torch.ones((x.shape[1], 1, *frame.kernel), dtype=x.dtype, device=x.device)
         total = _CONVOLVE[rank](wide, ones, None, frame.strides, 0, frame.dilations, x.shape[1])
-        result: Tensor = total ** (1.0 / p)
-        return result
+        positive = total > 0  # the root has no finite derivative at 0
+        root = torch.where(positive, total, torch.ones_like(total)) ** (1.0 / p)
+        return torch.where(positive, root, torch.zeros_like(root))
 
     return kernel
 

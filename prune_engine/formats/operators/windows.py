@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from prune_engine.formats.operators.table import Node
+from prune_engine.formats.operators.table import Node, NotSupportedError
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,14 @@ class Window:
 
 
 def window(node: Node, kernel: Sequence[int]) -> Window:
-    """The window that a node's attributes describe, for a kernel of the given spatial sizes."""
+    """The window that a node's attributes describe, for a kernel of the given spatial sizes.
+
+    Raises:
+        NotSupportedError: torch has no windows over so many axes.
+    """
     rank = len(kernel)
+    if rank not in (1, 2, 3):
+        raise NotSupportedError(f"{rank} spatial axes", "Use one to three spatial axes.")
     auto_pad = node.attribute("auto_pad", "NOTSET")
     pads = [0] * (2 * rank) if auto_pad == "VALID" else node.attribute("pads", [0] * (2 * rank))
     return Window(

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from prune_engine.formats.importer import compile_graph
+from prune_engine.formats.operators.dtypes import carried
 from tests.prune_engine.formats.operators.one_node import agree, gradient_agrees, holds, model
 
 RANDOM = np.random.default_rng(12)
@@ -151,3 +152,22 @@ def test_before_opset_7_operands_were_lined_up_by_an_axis(operator: str) -> None
     apply = {"Add": np.add, "Mul": np.multiply, "Pow": np.power}[operator]
     agree(proto, {"a": a, "b": b}, [apply(a, b[:, :, None])])
     gradient_agrees(proto, {"a": a, "b": b})
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul"])
+def test_unsigned_integers_wrap_around_on_the_way(operator: str, dtype: Any) -> None:
+    """Half of the wrapped result tells it from one that is cut only at the end."""
+    values = {"a": np.array([3, 60000, np.iinfo(dtype).max], dtype), "b": np.array([7, 60000, 5], dtype)}
+    value = helper.make_tensor_value_info
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [helper.make_node(operator, ["a", "b"], ["c"]), helper.make_node("Div", ["c", "two"], ["y"])]
+    two = numpy_helper.from_array(np.array(2, dtype), "two")
+    graph = helper.make_graph(
+        nodes, "g", [value(n, kind, [3]) for n in values], [value("y", kind, None)], [two]
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    found = compile_graph(proto)(*(carried(v, kind) for v in values.values()))[0]
+    with np.errstate(over="ignore"):
+        apply = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}[operator]
+        assert found.tolist() == (apply(*values.values()) // 2).tolist()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from prune_engine.errors import UnsupportedOperatorError
 from prune_engine.formats.importer import compile_graph
@@ -100,3 +101,16 @@ def test_unit_norm(p: int, axis: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"axes": [1, 2]}, {"axes": [-1]}])
 def test_mean_and_variance(options: dict[str, Any]) -> None:
     holds("MeanVarianceNormalization", {"x": X}, opset=13, **options)
+
+
+def test_equal_values_have_a_finite_gradient() -> None:
+    x = torch.ones(1, 2, 2, 2, requires_grad=True)
+    compile_graph(model("MeanVarianceNormalization", {"x": x.detach().numpy()}, opset=13))(x)[
+        0
+    ].sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad.isfinite().all())
+
+
+def test_instances_of_one_element() -> None:
+    holds("InstanceNormalization", {"x": normal(2, 4, 1, 1), **PER_CHANNEL}, opset=13)

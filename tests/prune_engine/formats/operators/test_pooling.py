@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tests.prune_engine.formats.operators.one_node import holds
+from prune_engine.errors import UnsupportedOperatorError
+from prune_engine.formats.importer import compile_graph
+from tests.prune_engine.formats.operators.one_node import agree, holds, model
 
 RANDOM = np.random.default_rng(21)
 X = (RANDOM.permutation(2 * 3 * 9 * 8).reshape(2, 3, 9, 8) / 40 - 5).astype(np.float32)
@@ -81,3 +84,23 @@ def test_back_to_where_the_largest_were(options: dict[str, Any]) -> None:
         [RANDOM.permutation(height * width)[:12].reshape(3, 4) + i * height * width for i in range(2)]
     )
     holds("MaxUnpool", {"x": x, "places": places[None]}, opset=11, kernel_shape=[2, 2], **options)
+
+
+def test_the_norm_of_zeros_has_a_finite_gradient() -> None:
+    x = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    module = compile_graph(model("LpPool", {"x": x.detach().numpy()}, opset=18, kernel_shape=[2, 2]))
+    module(x)[0].sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("operator", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_without_spatial_axes_nothing_is_pooled(operator: str) -> None:
+    x = X[:, :, 0, 0].copy()
+    agree(model(operator, {"x": x}, opset=17), {"x": x}, [x])
+
+
+def test_windows_over_four_axes_are_refused_by_name() -> None:
+    x = np.zeros((1, 1, 2, 2, 2, 2), np.float32)
+    with pytest.raises(UnsupportedOperatorError, match="4 spatial axes"):
+        compile_graph(model("MaxPool", {"x": x}, opset=13, kernel_shape=[2, 2, 2, 2]))
