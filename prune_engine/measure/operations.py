@@ -15,20 +15,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import helper
 
+from prune_engine.formats.flow import Flow
+from prune_engine.formats.graph import all_nodes
+from prune_engine.formats.reading import read_graph
 from prune_engine.measure.runtime import run_session, session
 from prune_engine.report import OperationsInfo
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
-_PASSES_ON = frozenset(
-    {
-        *("Transpose", "Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten"),
-        *("QuantizeLinear", "DequantizeLinear"),
-    }
-)
 _WEIGHT_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 """Where it is not the second input, for scale and zero point come first."""
 
@@ -78,6 +76,7 @@ def operations_info(
 ) -> tuple[OperationsInfo, str | None]:
     """Both counts, and the reason where they could not be had."""
     try:
+        model = _unfolded(model)
         known = measured_shapes(model, shapes)
         info = OperationsInfo(
             before=_count(model, {}, shapes, known), effective=_count(model, masks, shapes, known)
@@ -87,19 +86,32 @@ def operations_info(
     return info, None
 
 
+def _unfolded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without local functions.
+
+    Raises:
+        ShapeUnknownError: it multiplies inside the bodies of If, Loop or Scan; how often, the input decides.
+    """
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    outside = len(_counted(model.graph))
+    if sum(node.op_type in _COUNTED for node in all_nodes(model.graph.node)) > outside:
+        raise ShapeUnknownError("how often the bodies of If, Loop and Scan run depends on the input")
+    return model
+
+
 def _count(
     model: onnx.ModelProto,
     masks: Mapping[str, Array],
     shapes: Mapping[str, Sequence[int]],
     known: Mapping[str, Shape],
 ) -> int:
-    origin = _origins(model.graph)
-    kept = {name: float(mask.mean()) for name, mask in masks.items()}
+    sources = _sources(model)
     batch = max((shape[0] for shape in shapes.values() if len(shape)), default=1)
     total = 0.0
     for node in _counted(model.graph):
         for products in _multiply_adds(node, known):
-            shares = [kept.get(origin.get(name, name), 1.0) for name in products.operands]
+            shares = [_kept_share(masks, sources.get(name, (name,))) for name in products.operands]
             total += products.count * math.prod(shares)
     return round(total / max(1, batch))
 
@@ -181,13 +193,18 @@ def _attention(node: onnx.NodeProto, given: Sequence[Shape], output: Shape) -> l
     return [_Products((math.prod(output if packed else query) + math.prod(output)) * keys, ())]
 
 
-def _origins(graph: onnx.GraphProto) -> dict[str, str]:
-    """Tensor -> the tensor of which it is a mere rearrangement (through Transpose, Identity, Cast, ...)."""
-    origin: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type in _PASSES_ON and node.input:
-            origin[node.output[0]] = origin.get(node.input[0], node.input[0])
-    return origin
+def _sources(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    """Tensor -> the constants whose values it is made of, moved but not mixed."""
+    flow = Flow(read_graph(model))
+    flow.run()
+    seen = {**flow.integers, **flow.aliases}
+    return {name: tuple(source.name for source in alias.sources) for name, alias in seen.items()}
+
+
+def _kept_share(masks: Mapping[str, Array], sources: Sequence[str]) -> float:
+    found = [masks[name] for name in sources if name in masks]
+    size = sum(mask.size for mask in found)
+    return sum(int(np.count_nonzero(mask)) for mask in found) / size if size else 1.0
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -177,3 +177,49 @@ def test_fused_products_and_convolutions_count_like_plain_ones() -> None:
     conv = [helper.make_node("FusedConv", ["x", "w"], ["y"], activation="Relu", **options)]
     model = fused(conv, ["N", 4, 8, 8], {"w": (6, 4, 3, 3)})
     assert count_operations(model, None, {"x": (1, 4, 8, 8)}) == 6 * 6 * 6 * 4 * 9
+
+
+def test_products_inside_local_functions_count() -> None:
+    dense = helper.make_function(
+        "own",
+        "Dense",
+        ["a", "m"],
+        ["b"],
+        [helper.make_node("MatMul", ["a", "m"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )
+    model = graph([helper.make_node("Dense", ["x", "w"], ["y"], domain="own")], ["N", 6], {"w": (6, 4)})
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.functions.append(dense)
+    assert count_operations(model, None, {"x": (3, 6)}) == 24
+    assert count_operations(model, {"w": half(6, 4)}, {"x": (3, 6)}) == 12
+
+
+def test_products_inside_a_loop_have_no_figure_but_a_reason() -> None:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["h", "w"], ["n"]), helper.make_node("Identity", ["c"], ["on"])],
+        "body",
+        [
+            value("i", TensorProto.INT64, []),
+            value("c", TensorProto.BOOL, []),
+            value("h", TensorProto.FLOAT, None),
+        ],
+        [value("on", TensorProto.BOOL, []), value("n", TensorProto.FLOAT, None)],
+    )
+    loop = helper.make_node("Loop", ["m", "", "x"], ["y"], body=body)
+    model = graph([loop], ["N", 4], {"w": (4, 4)}, {"m": np.array(2)})
+    info, reason = operations_info(model, {}, {"x": (1, 4)})
+    assert (info.before, info.effective) == (None, None)
+    assert reason is not None
+    assert "Loop" in reason
+
+
+def test_an_operand_that_is_made_of_several_weights_has_the_kept_share_of_all() -> None:
+    nodes = [
+        helper.make_node("Concat", ["v", "w"], ["both"], axis=1),
+        helper.make_node("MatMul", ["x", "both"], ["y"]),
+    ]
+    model = graph(nodes, ["N", 4], {"v": (4, 2), "w": (4, 6)})
+    masks = {"v": np.ones((4, 2), bool), "w": half(4, 6)}
+    assert count_operations(model, masks, {"x": (1, 4)}) == 8 + 12
