@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: setup setup-dev demo up test check bench docs clean
+.PHONY: setup setup-dev demo up test check bench docs docs-tables clean
 
 setup: .venv/.runtime
 setup-dev: .venv/.dev
@@ -44,6 +44,9 @@ bench: setup-dev     ## the quick figures, written to benchmarks/results/
 docs: setup-dev      ## build the documentation, every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 	@echo "docs: site/index.html"
+
+docs-tables: setup-dev   ## the generated tables of the documentation, as the code is now
+	@$(BIN)/python docs/hooks/operators.py
 
 clean:
 	rm -rf .venv .cache site build dist *.egg-info
