@@ -22,12 +22,13 @@ FILES = {
 }
 
 
-def succeed(api: Api, store: JobStore, filename: str = "net.onnx") -> str:
-    """A job that has succeeded with `FILES`; its id."""
+def succeed(api: Api, store: JobStore, filename: str = "net.onnx", model: str = "model.onnx") -> str:
+    """A job that has succeeded with `FILES`, the model under another name perhaps; its id."""
     job_id: str = api.submit(filename=filename).json()["id"]
     artifacts = ArtifactStore(api.settings)
     listed = []
-    for name, content in FILES.items():
+    for place, content in FILES.items():
+        name = model if place == "model.onnx" else place
         local = api.settings.data_dir / "local"
         local.write_bytes(content)
         stored = artifacts.put_file(output_key(job_id, name), local)
@@ -61,6 +62,7 @@ def test_every_file_of_a_job_is_found_by_its_url(api: Api, store: JobStore) -> N
         ("my model (2).ONNX", "my model (2).pruned.onnx"),
         ("größe.onnx", "gr__e.pruned.onnx"),
         (".onnx", "model.pruned.onnx"),
+        ("net.pt2", "net.pruned.onnx"),
     ],
 )
 def test_curl_gives_the_pruned_model_a_good_name(
@@ -72,6 +74,19 @@ def test_curl_gives_the_pruned_model_a_good_name(
     subprocess.run(["curl", "-sfOJ", f"{api.url}/jobs/{job_id}/model"], cwd=folder, check=True)
     assert [path.name for path in folder.iterdir()] == [named]
     assert (folder / named).read_bytes() == FILES["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "named"), [("llama.zip", "llama.pruned.zip"), ("model.onnx.zip", "model.pruned.zip")]
+)
+def test_a_model_with_data_files_is_handed_out_as_a_zip(
+    api: Api, store: JobStore, sent: str, named: str
+) -> None:
+    response = api.client.get(f"/jobs/{succeed(api, store, sent, 'model.zip')}/model")
+    assert response.status_code == 200
+    assert response.content == FILES["model.onnx"]
+    assert response.headers["content-type"] == "application/zip"
+    assert named in response.headers["content-disposition"]
 
 
 def test_the_report_is_json_or_a_page_by_accept_and_by_format(api: Api, store: JobStore) -> None:
