@@ -136,12 +136,15 @@ class Flow:
     def _quantised(self, node: NodeProto) -> None:
         """Aliases of integers, and where they become floats or the weights of integer arithmetic."""
         given = [self.integers.get(name) for name in node.input]
-        if given and given[0] is not None and node.op_type == "Gather" and node.input[1] not in self.fixed:
-            if len(given[0].shape) == 2 and self.scales.table(node, given[0]):
-                self.aliases[node.input[0]] = given[0]
+        if len(given) > 1 and node.op_type == "Gather" and node.input[1] not in self.fixed:
+            table = given[0]
+            if table is not None and len(table.shape) == 2 and self.scales.table(node, table):
+                self.aliases[node.input[0]] = table
         elif any(given) and moves(node):
             found = seen_through(node, given, self.numbers.of, self._declared_rank)
             self.integers |= {n: a for n, a in zip(node.output, found, strict=False) if n and a is not None}
+        if len(given) < 2:
+            return
         for name in _QUANTISING:
             if is_quantising(node, name) and node.input[0] in self.aliases:
                 self.aliases[node.output[0]] = self.aliases[node.input[0]]  # rounded, trained all the same

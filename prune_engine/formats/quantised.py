@@ -57,8 +57,7 @@ class Quantisation:
 
     def dequantised(self, values: np.ndarray) -> np.ndarray:
         """Stored values as the floats that they stand for, float32."""
-        floats: np.ndarray = (values.astype(np.float32) - self.zero_point) * self.scale
-        return floats
+        return np.asarray((values.astype(np.float32) - self.zero_point) * self.scale)
 
     def quantised(self, values: np.ndarray) -> np.ndarray:
         """Floats as the file stores them, in the numpy type of `element_type`."""
@@ -141,7 +140,7 @@ def _spread(values: np.ndarray, shape: Sequence[int], axis: int, block: int) -> 
         return None
     axis %= rank
     if block:
-        if values.ndim != rank:
+        if block < 0 or values.ndim != rank or values.shape[axis] != -(-shape[axis] // block):
             return None
         values = np.repeat(values, block, axis).take(range(shape[axis]), axis)
     elif values.ndim == 1:
@@ -160,6 +159,6 @@ def with_unit(base: Quantisation, values: np.ndarray, axis: int) -> Quantisation
         values: the constant.
         axis: of the constant's outputs.
     """
-    inputs = max(values.size // max(values.shape[axis], 1), 1)
+    inputs = max(values.size // max(values.shape[axis] if values.ndim else 1, 1), 1)
     size = float(np.sqrt(np.mean(np.square(values.astype(np.float32) - base.zero_point)))) or 1.0
     return replace(base, scale=np.array(1.0 / (size * np.sqrt(inputs)), np.float32))

@@ -80,7 +80,11 @@ class Scales:
     def table(self, node: NodeProto, alias: Alias) -> bool:
         """Whether a Gather takes rows of an integer table that can be trained: they are scaled afterwards."""
         users = self.graph.consumers.get(node.output[0], [])
-        scaled = [user for user, at in users if is_quantising(user, "DequantizeLinear") and at == 0]
+        scaled = [
+            user
+            for user, at in users
+            if is_quantising(user, "DequantizeLinear") and at == 0 and len(user.input) > 1
+        ]
         if not scaled:
             return False
         if any(self._size(user.input[1]) != 1 for user in scaled):
@@ -113,7 +117,10 @@ class Scales:
         attributes: Mapping[str, Any],
     ) -> bool:
         """As `_all`, with the values; without a scale one is chosen."""
-        axis, block = int(attributes.get("axis", 1)), int(attributes.get("block_size", 0))
+        axis, block = (
+            value if isinstance(value := attributes.get(name, default), int) else default
+            for name, default in (("axis", 1), ("block_size", 0))
+        )
         steps = np.ones((), np.float32) if scale is None else scale
 
         def find(source: Source) -> Quantisation | str:
@@ -121,7 +128,7 @@ class Scales:
             seen, own = alias.shape, tuple(tensor.dims)
             found = quantisation(steps, zeros, tensor.data_type, seen, source.axes, own, axis, block)
             if isinstance(found, Quantisation) and scale is None:
-                behind = source.axes[axis] if axis < len(source.axes) else None
+                behind = source.axes[axis] if 0 <= axis < len(source.axes) else None
                 return with_unit(found, to_numpy(tensor), behind or 0)
             return found
 

@@ -53,7 +53,7 @@ def weight_places(
     elif node.op_type == "MatMul":
         yield 1, "MatMul", lambda rank: rank - 1
         yield 0, "MatMul", lambda rank: max(rank - 2, 0)
-    elif node.op_type == "Gather" and attributes.get("axis", 0) == 0 and rank_of(node.input[0]) == 2:
+    elif node.op_type == "Gather" and attributes.get("axis", 0) == 0 and _first_rank(node, rank_of) == 2:
         yield 0, "Embedding", lambda rank: 0
     elif node.op_type == "Einsum" and len(node.input) == 2:
         terms = attributes["equation"].decode().replace(" ", "").split("->")
@@ -63,6 +63,10 @@ def weight_places(
                 free = [i for i, c in enumerate(labels) if c in terms[1] and c not in operands[1 - position]]
                 if any(c not in terms[1] for c in labels) and free:
                     yield position, "MatMul", partial(_always, free[-1])
+
+
+def _first_rank(node: NodeProto, rank_of: Callable[[str], int | None]) -> int | None:
+    return rank_of(node.input[0]) if node.input else None
 
 
 def _always(axis: int, _rank: int) -> int:

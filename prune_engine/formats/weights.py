@@ -129,7 +129,7 @@ class _Finder:
 
     def _prunable(self, node: NodeProto, kind: str, source: Source, axis: int) -> None:
         """Adds a node to a weight; a constant that several nodes share has one entry."""
-        behind = source.axes[axis] if axis < len(source.axes) else None
+        behind = source.axes[axis] if 0 <= axis < len(source.axes) else None
         known = self.roles.prunable.get(source.name)
         self.roles.trained.add(source.name)
         self.roles.prunable[source.name] = PrunableWeight(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from prune_engine.errors import NoPrunableWeightsError
+from prune_engine.errors import InputError, NoPrunableWeightsError
 from prune_engine.formats import OnnxModule, import_onnx, not_prunable, read_values, write_back
 from prune_engine.formats.quantised import QUANTISED_TYPES, Quantisation, quantisation
 from prune_engine.formats.reading import read_graph
@@ -504,3 +504,49 @@ def test_zero_and_nothing_else_becomes_the_zero_point(
 
 
 UNSIGNED = {TensorProto.UINT2, TensorProto.UINT4, TensorProto.UINT8, TensorProto.UINT16}
+
+
+def damage(proto: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """One to three changes that an honest writer would not make."""
+    random = np.random.default_rng(seed)
+    broken = onnx.ModelProto()
+    broken.CopyFrom(proto)
+    for _ in range(random.integers(1, 4)):
+        node = broken.graph.node[random.integers(len(broken.graph.node))]
+        tensor = broken.graph.initializer[random.integers(len(broken.graph.initializer))]
+        kind = random.integers(6)
+        if kind == 0 and node.input:
+            del node.input[random.integers(len(node.input))]
+        elif kind == 1 and node.input:
+            node.input[random.integers(len(node.input))] = tensor.name
+        elif kind == 2:
+            tensor.dims.insert(0, int(random.integers(1, 3)))
+        elif kind == 3:
+            shape = random.integers(0, 4, random.integers(4))
+            values = np.zeros(shape, [np.float32, np.int8, np.int32, np.uint8][random.integers(4)])
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        elif kind == 4:
+            for attribute in node.attribute:
+                attribute.i = int(random.integers(-9, 9))
+        else:
+            node.op_type = ["DequantizeLinear", "QuantizeLinear", "MatMulInteger", "Gather"][
+                random.integers(4)
+            ]
+    return broken
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *OPERATORS])
+def test_a_damaged_file_is_bad_input_and_nothing_worse(name: str) -> None:
+    if name in LAYERS:
+        proto = quantised_layer(LAYERS[name], axis=LAYERS[name].output_axis)
+    else:
+        _, shape, x_shape, nodes, microsoft = OPERATORS[name]
+        constants = {"w": stored(shape), "w_s": steps(), "w_z": np.array(0, np.int8)} | INPUT | OUTPUT
+        proto = model(nodes, constants, x_shape, microsoft=microsoft)
+    refused = 0
+    for seed in range(60):
+        try:
+            import_onnx(damage(proto, seed)).state_values()
+        except InputError:
+            refused += 1
+    assert refused > 5
