@@ -62,7 +62,9 @@ class Quantisation:
     def quantised(self, values: np.ndarray) -> np.ndarray:
         """Floats as the file stores them, in the numpy type of `element_type`."""
         with torch.no_grad():
-            stored = self.steps(*(torch.from_numpy(v) for v in (values, self.scale, self.zero_point)))
+            stored = self.steps(
+                *(torch.from_numpy(np.array(v)) for v in (values, self.scale, self.zero_point))
+            )
         return declared(stored, self.element_type)
 
     def steps(self, values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
