@@ -48,6 +48,9 @@ from prune_engine.summary import density_info, layer_rows, model_info, weight_hi
 from prune_engine.training import TrainingResult, train
 from prune_engine.verify import verify
 
+STAND_IN = 0.9
+"""Density of an inspection for which none was asked; it decides nothing but whether there is a training."""
+
 SAMPLE = 32
 """Held-out rows on which onnxruntime and the trained module must agree."""
 
@@ -193,7 +196,7 @@ def inspect(
         SpecError: the spec is not valid.
     """
     labels = labels or Labels()
-    asked = spec if isinstance(spec, PruneSpec) else parse_spec({"density": 1.0, **(spec or {})})
+    asked = spec if isinstance(spec, PruneSpec) else parse_spec({"density": STAND_IN, **(spec or {})})
     has_density = isinstance(spec, PruneSpec) or "density" in (spec or {})
     problems: list[PruneError] = []
     raw = None

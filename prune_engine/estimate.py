@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from prune_engine.data.running import batch_slices
 from prune_engine.inspection import MemoryEstimate, TimeEstimate
 from prune_engine.measure.step import StepCost
 from prune_engine.spec import PruneSpec
@@ -16,6 +17,8 @@ from prune_engine.training.length import LARGEST_BATCH
 from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
 from prune_engine.training.result import PrunableInfo
 from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
+from prune_engine.training.trainer import MEASUREMENTS
+from prune_engine.training.validation import LARGEST_SAMPLE
 
 LIBRARIES = 480_000_000
 """Bytes of Python with torch, onnx and onnxruntime, before anything is loaded."""
@@ -33,6 +36,15 @@ GATE_COPIES = 6
 
 GRAPH_COPIES = 6
 """Times the file: the graph, the two that are written back, and the sessions that measure them."""
+
+GRADIENTS, INFERENCE = 1.5, 0.4
+"""Of the activations: what they take in a step with their gradients, and while onnxruntime measures."""
+
+STEP_OVERHEAD = 0.001
+"""Seconds of a step that no arithmetic takes."""
+
+FORWARD = 1 / 3
+"""Of a forward and backward pass, the forward pass."""
 
 ASSUMED_ROWS = 16 * LARGEST_BATCH
 """Rows from which on the length of a training hardly depends on how many there are."""
@@ -75,12 +87,27 @@ def estimate_memory(
     prunable: int,
     file_bytes: int,
     data_bytes: int | None,
+    row_bytes: int,
     cost: StepCost | None,
 ) -> MemoryEstimate:
-    """Main memory at the peak of a job on a CPU."""
+    """Main memory at the peak of a job on a CPU.
+
+    Args:
+        settings: as they were resolved.
+        parameters: elements of all that is trained.
+        prunable: elements of the prunable weights.
+        file_bytes: of the model as ONNX.
+        data_bytes: of all rows; None: there are no data.
+        row_bytes: of one row as the model gets it.
+        cost: of a forward and backward pass; None: not known.
+    """
     weights = FLOAT * WEIGHT_COPIES * parameters
     gates = FLOAT * GATE_COPIES * prunable
-    activations = None if cost is None else cost.activation_bytes * settings.batch_size
+    activations = None
+    if cost is not None:
+        measured = max(part.stop - part.start for part in batch_slices(ASSUMED_ROWS, None, row_bytes))
+        rows = GRADIENTS * settings.batch_size + INFERENCE * measured
+        activations = round(cost.activation_bytes * rows)
     graph = GRAPH_COPIES * file_bytes
     return MemoryEstimate(
         bytes=LIBRARIES + weights + gates + (activations or 0) + graph + 2 * (data_bytes or 0),
@@ -92,7 +119,7 @@ def estimate_memory(
         data=None if data_bytes is None else 2 * data_bytes,
         batch_size=settings.batch_size,
         how="counted from the parameters; activations were measured in one small step and taken times the "
-        "batch size"
+        "rows that are computed at a time"
         if cost is not None
         else "counted from the parameters; activations are missing, for no step could be measured",
     )
@@ -104,13 +131,21 @@ def estimate_time(
     cost: StepCost,
     weights: Mapping[str, nn.Parameter],
     *,
-    has_data: bool,
+    holdout: int | None,
 ) -> TimeEstimate:
-    """Seconds of the training on this machine's CPU: those of a step, times the steps."""
+    """Seconds of the training on this machine's CPU: those of a step, times the steps; and measuring.
+
+    Args:
+        spec: what is asked.
+        settings: as they were resolved.
+        cost: of a forward and backward pass.
+        weights: all that is trained.
+        holdout: rows to measure with; None: there are no data.
+    """
     if spec.device == "cuda" or (spec.device == "auto" and torch.cuda.is_available()):
         return unknown_time("the job would run on a GPU; only the CPU was measured")
-    per_step = cost.of(settings.batch_size) + _upkeep_seconds(weights)
-    if not has_data and spec.epochs != "auto":
+    per_step = cost.of(settings.batch_size) + _upkeep_seconds(weights) + STEP_OVERHEAD
+    if holdout is None and spec.epochs != "auto":
         return TimeEstimate(
             seconds=None,
             steps=None,
@@ -121,12 +156,17 @@ def estimate_time(
         )
     probed = PROBE_STEPS if settings.learning_rate_why == AUTO_RATE else 0
     seconds = (settings.total_steps + probed) * per_step
+    measured_rows = ASSUMED_ROWS // 4 if holdout is None else min(holdout, LARGEST_SAMPLE)
+    forward = min(settings.total_steps, MEASUREMENTS) * measured_rows
+    if settings.distillation > 0:  # the teacher's outputs are remembered after the first epoch
+        forward += settings.steps_per_epoch * settings.batch_size
+    seconds += FORWARD * cost.seconds_per_row * forward
     if spec.max_minutes is not None:
         seconds = min(seconds, 60.0 * spec.max_minutes)
     measured = (
         f"one forward and backward pass of {cost.rows} rows was measured on {_threads()} of this machine"
     )
-    rows = "" if has_data else f"; without data, {ASSUMED_ROWS:,} rows or more were assumed"
+    rows = "" if holdout is not None else f"; without data, {ASSUMED_ROWS:,} rows or more were assumed"
     return TimeEstimate(
         seconds=seconds,
         steps=settings.total_steps,

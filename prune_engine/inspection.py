@@ -102,7 +102,7 @@ class MemoryEstimate(_Part):
     libraries: int
     weights: int = Field(description="Weights, their copies, gradients, and the optimiser's state.")
     gates: int
-    activations: int | None = Field(description="Of a whole batch; null where no step could be measured.")
+    activations: int | None = Field(description="With their gradients; null where no step could be measured.")
     graph: int = Field(description="Copies of the file, and the sessions that measure it.")
     data: int | None = Field(description="The rows; null without data.")
     batch_size: int

@@ -67,8 +67,8 @@ def _about_graph(proto: onnx.ModelProto) -> Iterator[str]:
     fixed = fixed_batch(input_infos(proto))
     if fixed is not None:
         yield (
-            f"The graph takes batches of exactly {fixed} row{'s' if fixed != 1 else ''}; rows are fed to it "
-            "in such pieces, which is slower. Export it with a dynamic first axis if you can."
+            f"The graph names a batch of {fixed} row{'s' if fixed != 1 else ''}; it is trained at other "
+            "sizes where it runs at them. Export it with a dynamic first axis, so that it can be used so too."
         )
 
 

@@ -51,6 +51,10 @@ class _Rows:
             for name, value in self.values.items()
         )
 
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return sum(value.nbytes for value in self.take(1))
+
     def shapes(self, count: int) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape) for name, value in zip(self.values, self.take(count), strict=True)}
 
@@ -96,7 +100,7 @@ def rehearse(
         cost = measure_step(module, rows.take, fixed)
     except StepError as error:
         warnings.append(f"A training step could not be measured: {error}")
-    memory, seconds = _estimates(source, spec, module, found, fixed, cost, operations.before)
+    memory, seconds = _estimates(source, spec, module, rows, found, fixed, cost, operations.before)
     step = None if cost is None else _step_info(cost)
     return Rehearsal(seconds, shapes, operations.before, step, memory, tuple(warnings))
 
@@ -105,6 +109,7 @@ def _estimates(
     source: SourceModel,
     spec: PruneSpec,
     module: OnnxModule,
+    rows: _Rows,
     found: Match | None,
     fixed: int | None,
     cost: StepCost | None,
@@ -128,11 +133,14 @@ def _estimates(
         prunable=sum(math.prod(weight.shape) for weight in module.prunable),
         file_bytes=source.proto.ByteSize() if source.format != "onnx" else source.bytes,
         data_bytes=None if found is None else _data_bytes(found),
+        row_bytes=rows.row_bytes(),
         cost=cost,
     )
     if cost is None:
         return memory, unknown_time("no training step could be measured")
-    return memory, estimate_time(spec, settings, cost, module.weights, has_data=found is not None)
+    return memory, estimate_time(
+        spec, settings, cost, module.weights, holdout=None if found is None else len(found.holdout)
+    )
 
 
 def _step_info(cost: StepCost) -> StepInfo:
@@ -152,16 +160,20 @@ def _of_data(found: Match, inputs: Sequence[TensorInfo]) -> _Rows:
 
 def _made_up(module: OnnxModule | None, inputs: Sequence[TensorInfo], fixed: int | None) -> _Rows | None:
     """The first guess that the model runs on; the first of all where there is no module to ask."""
-    batched = frozenset(
-        info.name
+    batched = frozenset(info.name for info in inputs if info.shape and _is_batch(info.shape[0], fixed))
+    opened = [
+        info.model_copy(update={"shape": (None, *info.shape[1:])}) if info.name in batched else info
         for info in inputs
-        if info.shape and (fixed is not None or not isinstance(info.shape[0], int))
-    )
-    for guess in sample_rows(inputs, fixed or 2):
-        rows = _Rows(guess, batched if fixed is None else frozenset())
+    ]
+    for guess in sample_rows(opened, max(MORE, 2 * (fixed or 1))):
+        rows = _Rows(guess, batched)
         if module is None or _runs(module, rows.take(fixed or 2)):
             return rows
     return None
+
+
+def _is_batch(size: int | str | None, fixed: int | None) -> bool:
+    return not isinstance(size, int) or size <= 0 or size == fixed
 
 
 def _runs(module: OnnxModule, inputs: tuple[Tensor, ...]) -> bool:

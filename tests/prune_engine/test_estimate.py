@@ -1,0 +1,56 @@
+"""Estimates against a real job: the right size, and never an excuse for a wrong one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB = """
+import json, resource, sys
+import numpy as np
+from onnx import helper
+from prune_engine import PruneSpec, inspect, prune
+from tests.prune_engine.formats.graphs import model, values
+
+nodes = [
+    helper.make_node("Gemm", ["x", "w1"], ["a"], transB=1, name="first"),
+    helper.make_node("Relu", ["a"], ["b"], name="relu"),
+    helper.make_node("Gemm", ["b", "w2"], ["y"], transB=1, name="second"),
+]
+constants = {"w1": values(4096, 2048) * 0.02, "w2": values(8, 4096) * 0.02}
+proto = model(nodes, constants, shape=("n", 2048), output=("n", 8))
+data = {"x": values(200, 2048)}
+spec = {"density": 0.1, "epochs": 6, "batch_size": 16, "learning_rate": 1e-4}
+found = inspect(proto, data, spec)
+result = prune(proto, data, PruneSpec(**spec))
+durations = result.report.durations
+print(json.dumps({
+    "problems": [problem.code for problem in found.problems],
+    "bytes": found.memory.bytes,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "seconds": found.time.seconds,
+    "taken": durations["pruning"] + durations["finetuning"],
+    "steps": (found.time.steps, result.report.settings["steps_done"]),
+    "kept": (found.density.kept, result.report.density.kept),
+    "operations": (found.multiply_adds, result.report.operations.before),
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_real_job_is_of_the_size_that_was_estimated() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", JOB], capture_output=True, timeout=250, cwd=root)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    figures = json.loads(done.stdout)
+    assert figures["problems"] == []
+    assert figures["steps"][0] == figures["steps"][1]
+    assert figures["kept"][0] == figures["kept"][1]
+    assert figures["operations"][0] == figures["operations"][1]
+    assert 0.6 < figures["bytes"] / figures["peak"] < 1.7
+    # A clock on a busy machine: only the order of magnitude can be held.
+    assert 0.1 < figures["seconds"] / figures["taken"] < 10
