@@ -37,8 +37,9 @@ def run(name: str, route: str) -> dict[str, Any]:
     file = exported(name, route)
     result["export seconds"] = round(time.monotonic() - began, 1)
     result["fixed batch"] = file.fixed
-    if file.error:
-        return {**result, "stage": "export", "error": file.error}
+    refused = file.error or _refused(file.path)
+    if refused:
+        return {**result, "stage": "export", "error": refused}
     began, stage = time.monotonic(), "import"
     try:
         data = _data(name, 2 if file.fixed else BATCH)
@@ -64,6 +65,17 @@ def run(name: str, route: str) -> dict[str, Any]:
         said = " ".join(str(error).split())[:600]
         return {**result, "stage": stage, "error": f"{type(error).__name__}: {said}"}
     return {**result, "passed": True, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _refused(path: Path) -> str:
+    """What onnxruntime says of a file that torch exported and that no runtime takes; "" of a sound one."""
+    if path.suffix != ".onnx":
+        return ""
+    try:
+        onnxruntime.InferenceSession(str(path))
+    except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
+        return f"onnxruntime refuses what was exported: {' '.join(str(error).split())[:300]}"
+    return ""
 
 
 def _data(name: str, batch: int) -> dict[str, Array]:

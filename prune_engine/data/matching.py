@@ -21,10 +21,11 @@ def match_inputs(raw: RawData, inputs: Sequence[TensorInfo]) -> tuple[RawData, t
     inputs one may be called `x`. What is called like labels (`y`, `target`) is an input where the model's is.
 
     Raises:
-        ShapeMismatchError: an input has no array; lists both sides.
+        ShapeMismatchError: an input has no array; lists both sides. Or an input's second axis is its batch.
         DataFormatError: text, where it has not been tokenised.
         NotFiniteError: NaN or infinity in an array that is used.
     """
+    _require_rows_first(inputs)
     raw = _without_inputs_as_labels(raw, {info.name for info in inputs})
     available = set(raw.train.inputs)
     wanted = [info.name for info in inputs]
@@ -62,6 +63,24 @@ def match_inputs(raw: RawData, inputs: Sequence[TensorInfo]) -> tuple[RawData, t
 
     train = renamed(raw.train)
     return replace(raw, train=train or raw.train, test=renamed(raw.test)), warnings
+
+
+def _require_rows_first(inputs: Sequence[TensorInfo]) -> None:
+    """A recurrent net that takes (time, batch, features) would be fed rows as time steps."""
+    for info in inputs:
+        axes = list(info.shape or ())[:2]
+        if len(axes) == 2 and _is_batch(axes[1]) and not _is_batch(axes[0]):
+            raise ShapeMismatchError(
+                f"the model's input '{info.name}' of shape ({', '.join(map(str, info.shape or ()))}) has its "
+                "batch on the second axis; rows come on the first: export the model with batch_first=True, "
+                "or in a module that transposes its input and output",
+                param="model",
+            )
+
+
+def _is_batch(axis: int | str | None) -> bool:
+    """Whether an axis is called as exporters and people call the batch."""
+    return isinstance(axis, str) and (axis.lower() in ("b", "n", "bs") or "batch" in axis.lower())
 
 
 def _without_inputs_as_labels(raw: RawData, wanted: set[str]) -> RawData:

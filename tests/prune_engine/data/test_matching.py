@@ -58,3 +58,17 @@ def test_one_of_several_inputs_may_be_called_x() -> None:
 def test_two_inputs_without_arrays_are_named() -> None:
     with pytest.raises(ShapeMismatchError, match="nothing feeds 'image', 'other'"):
         matched(("image", "mask", "other"), x=rows(1), mask=rows(2))
+
+
+@pytest.mark.parametrize("shape", [[12, "batch", 2], ["time", "N", 2]])
+def test_a_batch_on_the_second_axis_is_refused(shape: list[int | str]) -> None:
+    info = TensorInfo(name="frames", dtype="float32", shape=shape)
+    with pytest.raises(ShapeMismatchError, match=r"'frames' .* batch on the second axis"):
+        match_inputs(data_from_arrays({"x": np.zeros((ROWS, 12, 2), np.float32)}), [info])
+
+
+@pytest.mark.parametrize("shape", [[8, "sequence"], ["batch", "batch_2"], ["N", "n"], [None, "time"]])
+def test_other_free_axes_are_not_taken_for_the_batch(shape: list[int | str | None]) -> None:
+    info = TensorInfo(name="ids", dtype="int64", shape=shape)
+    raw, _ = match_inputs(data_from_arrays({"x": np.zeros((ROWS, 2), np.int64)}), [info])
+    assert list(raw.train.inputs) == ["ids"]
