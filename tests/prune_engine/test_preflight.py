@@ -1,4 +1,4 @@
-"""Every job begins with the checks of an inspection: refused before data are fetched, warned in the report."""
+"""Every job begins with the checks of an inspection: refused before data are fetched, or warned."""
 
 from __future__ import annotations
 
