@@ -58,6 +58,8 @@ def examine(
     warnings = list(source.warnings) if module is None else model_warnings(source, module)
     inputs = input_infos(proto)
     measured = rehearse(source, spec, module, inputs, found)
+    if measured.multiply_adds is None and not wrong:
+        _attempt(wrong, lambda: session(proto))  # where the count had a session, there is one
     warnings += [*notes, *(raw.warnings if raw else ()), *(found.unused if found else ()), *measured.warnings]
     if raw is None and len(inputs) > 1:
         names = ", ".join(f"'{info.name}'" for info in inputs)

@@ -76,6 +76,17 @@ def two_inputs() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def double_convolution() -> onnx.ModelProto:
+    """A convolution in float64, for which onnxruntime has no kernel on a CPU."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
+    constants = {"w": values(2, 2, 1, 1, dtype=np.float64)}
+    proto = model(
+        [node], constants, shape=("n", 2, 4, 4), element_type=TensorProto.DOUBLE, output=("n", 2, 4, 4)
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    return proto
+
+
 def half_precision() -> onnx.ModelProto:
     """A product in float16."""
     product = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")

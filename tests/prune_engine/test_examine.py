@@ -125,6 +125,12 @@ def test_zeros_that_are_there_already_are_counted() -> None:
     assert any("28.6 %" in warning and "zero already" in warning for warning in found.warnings)
 
 
+def test_a_model_that_onnxruntime_refuses_is_a_problem_as_in_a_job() -> None:
+    found = looked(inspected.double_convolution())
+    assert [problem.code for problem in found.problems] == ["model_invalid"]
+    assert "onnxruntime does not load the model" in found.problems[0].message
+
+
 def test_half_precision_is_told() -> None:
     found = looked(inspected.half_precision())
     assert found.weights[0].dtype == "float16"
