@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.markup import escape
 
 from prune_engine.errors import PruneError
 from prune_engine.spec import PruneSpec, parse_spec
@@ -53,7 +54,7 @@ def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     default = "" if required or field.default is None else f" Default: {field.default}."
     option = typer.Option(
         f"--{name.replace('_', '-')}",
-        help=f"{field.description}{default}",
+        help=escape(f"{field.description}{default}"),  # brackets are rich's markup
         show_default=False,
         metavar="VALUE",
     )
