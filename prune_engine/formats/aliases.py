@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
+from prune_engine.formats.graph import NONSENSE
 from prune_engine.formats.operators.dtypes import FLOATS
 
 Axes = tuple[int | None, ...]
 Numbers = Callable[[str], np.ndarray | None]  # the constant of that name, where there is one
-_MISFITS = (ValueError, TypeError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def seen_through(
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     try:
         return see(_View(node, attributes, numbers, rank_of), given)
-    except _MISFITS:
+    except NONSENSE:
         return nothing  # the node does not fit its inputs; what computes it will say so
 
 

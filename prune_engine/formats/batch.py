@@ -17,20 +17,11 @@ from torch import Tensor
 
 from prune_engine.errors import ModelError
 from prune_engine.formats.batch_steps import OPENED, Seen, stretched
+from prune_engine.formats.graph import NONSENSE
 from prune_engine.formats.plan import DEVICE, TRAINING, Plan, Step
 
 _FACTOR = 3
 _UNTOLD = 32  # stands for a size that the file leaves open
-_FAILURES = (
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    ModelError,
-)
 
 
 def free_batch(plan: Plan, shapes: Sequence[Sequence[int | None]]) -> Plan:
@@ -128,5 +119,5 @@ class _Walk:
 def _computed(step: Step, inputs: Sequence[Any]) -> Any:
     try:
         return step.kernel(*inputs)
-    except _FAILURES:
+    except (*NONSENSE, ModelError):
         return _UNKNOWN  # it needs values, or holds to the batch in a way that is not known here

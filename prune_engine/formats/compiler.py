@@ -10,10 +10,17 @@ import torch
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
-from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine, routine
 from prune_engine.formats.control_flow import add_control_flow
-from prune_engine.formats.graph import Body, Graph, attribute_value, domain_of, node_name
+from prune_engine.formats.graph import (
+    NONSENSE,
+    Body,
+    Graph,
+    attribute_value,
+    domain_of,
+    node_name,
+    wrong_values,
+)
 from prune_engine.formats.modifiers import add_flex_attention, add_sequence_map
 from prune_engine.formats.operators import Kernel, Node, NotSupportedError, Operator, find
 from prune_engine.formats.operators.carried import carried_results, element_types, exact
@@ -26,16 +33,6 @@ from prune_engine.formats.support import STRINGS, Problem, input_type, operator_
 from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.values import Value, numbers_to_tensor, to_array, to_torch
 from prune_engine.formats.weights import Roles
-
-_NONSENSE = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-)
 
 
 class Compiler:
@@ -70,13 +67,10 @@ class Compiler:
         for node in self.graph.nodes:
             try:
                 self.add_node(node)
-            except _NONSENSE as error:
+            except NONSENSE as error:
                 if self.problems:
                     break  # it may well come of what could not be computed before
-                raise ModelError(
-                    f"{node_name(node)} cannot be computed, for its values are wrong ({error}). "
-                    "The file is damaged, or its exporter wrote something else than ONNX asks for."
-                ) from error
+                raise wrong_values(node, error) from error
         refuse(self.problems)
         outputs = tuple(self._output_slot(value.name) for value in self.graph.outputs)
         refuse(self.problems)

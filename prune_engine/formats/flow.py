@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from onnx import NodeProto, helper
 
 from prune_engine.formats.aliases import Alias, seen_through, taken_apart, whole
-from prune_engine.formats.graph import Body, Graph, domain_of
+from prune_engine.formats.graph import NONSENSE, Body, Graph, domain_of, wrong_values
 from prune_engine.formats.known_numbers import KnownNumbers
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.quantised import QUANTISED_TYPES
@@ -108,13 +108,19 @@ class Flow:
 
     def _walk(self, nodes: Iterable[NodeProto]) -> None:
         for node in nodes:
-            if node.op_type in CONTROL_FLOW and domain_of(node) == "":
-                self._enter(node)
-                continue
-            self._follow(node)
-            self._quantised(node)
-            if any(True for _ in self.weights_of(node)):
-                self.learned.update(filter(None, node.output))
+            try:
+                self._pass(node)
+            except NONSENSE as error:
+                raise wrong_values(node, error) from error
+
+    def _pass(self, node: NodeProto) -> None:
+        if node.op_type in CONTROL_FLOW and domain_of(node) == "":
+            self._enter(node)
+            return
+        self._follow(node)
+        self._quantised(node)
+        if any(True for _ in self.weights_of(node)):
+            self.learned.update(filter(None, node.output))
 
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""

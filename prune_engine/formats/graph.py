@@ -15,6 +15,16 @@ from prune_engine.errors import ModelError
 from prune_engine.formats.sparse import dense_tensor
 
 ONNX_DOMAINS = ("", "ai.onnx")
+NONSENSE = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+)
+"""What Python and torch raise on the values of a damaged file."""
 Shape = tuple[int | None, ...]
 
 
@@ -118,6 +128,14 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 def node_name(node: NodeProto) -> str:
     """What to call a node in messages: its name, or what it computes where it has none."""
     return node.name or f"{node.op_type} that computes {result_name(node)!r}"
+
+
+def wrong_values(node: NodeProto, error: Exception) -> ModelError:
+    """What to say of a node whose attributes or constants make no sense."""
+    return ModelError(
+        f"{node_name(node)} cannot be computed, for its values are wrong ({error}). "
+        "The file is damaged, or its exporter wrote something else than ONNX asks for."
+    )
 
 
 def result_name(node: NodeProto) -> str:

@@ -7,14 +7,13 @@ import math
 import numpy as np
 from onnx import NodeProto
 
-from prune_engine.formats.graph import Graph, attribute_value, domain_of, node_name
+from prune_engine.formats.graph import NONSENSE, Graph, attribute_value, domain_of, node_name
 from prune_engine.formats.operators import Node
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.operators.shape_arithmetic import NUMBER, Host, build_host
 from prune_engine.formats.tensors import to_numpy
 
 _LONGEST_LIST = 4096  # shapes, axes and bounds are shorter
-_NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 class KnownNumbers:
@@ -48,7 +47,7 @@ class KnownNumbers:
             return
         try:
             self._found[node.output[0]] = self._computed(node, known)
-        except _NONSENSE:
+        except NONSENSE:
             return  # the importer says what is wrong with the node
 
     def _computed(self, proto: NodeProto, given: list[np.ndarray]) -> np.ndarray | None:

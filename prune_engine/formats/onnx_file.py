@@ -88,7 +88,9 @@ def _check(proto: onnx.ModelProto) -> None:
                 )
     try:
         storage.check(proto)
-    except onnx.checker.ValidationError as error:
+    except UnicodeDecodeError:
+        raise
+    except (onnx.checker.ValidationError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"onnx's checker refuses the file: {reason} Export it again.") from error
 

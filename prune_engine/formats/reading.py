@@ -94,6 +94,8 @@ class _Reader:
             if call is not None:
                 node = with_attributes(node, call.attributes)
             if (tensor := constant_tensor(node)) is not None:
+                if not any(node.output[:1]):
+                    continue
                 self._constant(visible[node.output[0]], tensor, call)
                 if any(attribute.HasField("sparse_tensor") for attribute in node.attribute):
                     self.sparse.add(visible[node.output[0]])
@@ -104,6 +106,9 @@ class _Reader:
         return nodes
 
     def _initializers(self, scope: Scope, call: Call | None) -> None:
+        stored = [*scope.graph.initializer, *(sparse.values for sparse in scope.graph.sparse_initializer)]
+        if not all(tensor.name for tensor in stored):
+            raise ModelError("An initializer of the graph has no name. The file is damaged.")
         for tensor in scope.graph.initializer:
             self._constant(scope.names[tensor.name], tensor, call)
         for sparse in scope.graph.sparse_initializer:
@@ -157,6 +162,10 @@ class _Reader:
         graph = scope.graph
         seen = {**visible, **scope.names}
         stored = {tensor.name for tensor in graph.initializer}
+        if not all(value.name for value in (*graph.input, *graph.output)):
+            raise ModelError(
+                f"{node_name(node)}: its {attribute.name} has values without names. The file is damaged."
+            )
         inputs = tuple(scope.names[value.name] for value in graph.input if value.name not in stored)
         outputs = tuple(seen[value.name] for value in graph.output)
         made = {*inputs, *(name for inner in nodes for name in inner.output)} | (set(self.constants) - before)

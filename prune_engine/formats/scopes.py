@@ -70,9 +70,10 @@ def name_scopes(graph: onnx.GraphProto) -> tuple[Scope, Namer]:
 def stored_constants(scope: Scope) -> Iterator[tuple[str, TensorProto | NodeProto]]:
     """Unique name -> the initializer or the Constant node that holds the values, bodies included."""
     for tensor in scope.graph.initializer:
-        yield scope.names[tensor.name], tensor
+        if tensor.name:
+            yield scope.names[tensor.name], tensor
     for node in scope.graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and any(node.output[:1]):
             yield scope.names[node.output[0]], node
     for inner in scope.bodies.values():
         yield from stored_constants(inner)

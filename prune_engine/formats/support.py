@@ -80,7 +80,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(str(name) for name in names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def operator_label(graph: Graph, node: NodeProto, option: str = "") -> str:
