@@ -38,7 +38,7 @@ def write_back(
     Raises:
         ValueError: a name that the graph does not have, another shape or another dtype; another property.
     """
-    written = hollow(proto, _filled_anew(proto, values))
+    written = _copy(proto, _filled_anew(proto, values))
     stored = dict(stored_constants(name_scopes(written.graph)[0]))
     for name, value in values.items():
         holder = stored.get(name)
@@ -53,8 +53,17 @@ def write_back(
     return written
 
 
+def _copy(proto: onnx.ModelProto, emptied: list[str]) -> onnx.ModelProto:
+    """A copy without the values of some initializers; field by field only where that spares memory."""
+    if emptied:
+        return hollow(proto, emptied)
+    written = onnx.ModelProto()
+    written.CopyFrom(proto)
+    return written
+
+
 def _filled_anew(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> list[str]:
-    """Large initializers that get raw values of the right type and shape: their old ones need not be copied."""
+    """Large initializers that get raw values of their type and shape: the old ones are not copied."""
     return [
         tensor.name
         for tensor in proto.graph.initializer
