@@ -167,11 +167,12 @@ def _too_slow(settings: Settings) -> InspectionTimeoutError:
 
 
 def _limits(settings: Settings) -> dict[int, int]:
-    """Memory, processor time, and no core dumps."""
+    """Memory, processor time, files no larger than a converted model can be, and no core dumps."""
     threads = settings.child_threads or os.cpu_count() or 1
     return {
         resource.RLIMIT_DATA: settings.inspect_memory_bytes,
         resource.RLIMIT_CPU: math.ceil(settings.inspect_seconds * threads),
+        resource.RLIMIT_FSIZE: 2 * settings.max_model_bytes,
         resource.RLIMIT_CORE: 0,
     }
 
