@@ -1,10 +1,11 @@
 """Weights that a file keeps as integers with a scale: trained as floats, written back as integers.
 
 The parameter is the float that the file means, `(q - zero_point) * scale`. The module computes with the value
-that the file will hold, so it sees the rounding while it trains (straight-through: the rounding counts as the
-identity in the backward pass). Scale and zero point stay. 0 becomes the zero point exactly, and whatever is
-not 0 stays at least one step away from it: pruned weights and zeros are the same set in the module and in the
-file.
+that the file will hold, so it sees the rounding while it trains. Straight-through: the rounding counts as the
+identity in the backward pass, but for what would move a value further out of the range of the integers; what
+moves it back passes, or it would be stuck there. Scale and zero point stay. 0 becomes the zero point exactly,
+and whatever is not 0 stays at least one step away from it: pruned weights and zeros are the same set in the
+module and in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from prune_engine.formats.operators.dtypes import INTEGER_RANGES, NARROW_FLOATS, declared
-from prune_engine.formats.operators.rounding import largest, rounded, straight_through
+from prune_engine.formats.operators.rounding import back_into_range, largest, rounded
 
 QUANTISED_TYPES = (set(INTEGER_RANGES) | NARROW_FLOATS) - {TensorProto.FLOAT8E8M0}
 
@@ -83,14 +84,15 @@ class Quantisation:
         lost = (stored == zero_point) & (values.detach() != 0.0)
         side = zero_point + torch.where(ratio.detach() < 0.0, -1.0, 1.0)
         side = torch.where((side < low) | (side > high), 2.0 * zero_point - side, side)
-        return straight_through(ratio, torch.where(lost, side, stored), (stored == whole) | lost)
+        beyond = torch.sign(whole - stored)
+        return back_into_range(ratio, torch.where(lost, side, stored), torch.where(lost, 0.0, beyond))
 
     def _floats(self, ratio: Tensor) -> Tensor:
-        values = ratio.detach()
+        values, limit = ratio.detach(), largest(self.element_type)
         stored = rounded(values, self.element_type)
         smallest = torch.copysign(torch.full_like(stored, _SMALLEST_FLOAT[self.element_type]), values)
         stored = torch.where((stored == 0.0) & (values != 0.0), smallest, stored)
-        return straight_through(ratio, stored, values.abs() <= largest(self.element_type))
+        return back_into_range(ratio, stored, torch.sign(values - stored) * (values.abs() > limit))
 
 
 def quantisation(

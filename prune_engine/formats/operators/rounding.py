@@ -30,6 +30,18 @@ FLOAT4_LARGEST = 6.0
 _E8M0_SMALLEST, _E8M0_LARGEST = 2.0**-127, 2.0**127
 
 
+class _BackIntoRange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, beyond: Tensor) -> Tensor:
+        ctx.save_for_backward(beyond)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (beyond,) = ctx.saved_tensors
+        return gradients[0] * (gradients[0] * beyond >= 0.0), None, None
+
+
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, inside: Tensor | None) -> Tensor:
@@ -47,6 +59,18 @@ def straight_through(x: Tensor, value: Tensor, inside: Tensor | None = None) -> 
     if not (torch.is_grad_enabled() and x.requires_grad):
         return value
     result: Tensor = _StraightThrough.apply(x, value, inside)  # type: ignore[no-untyped-call]
+    return result
+
+
+def back_into_range(x: Tensor, value: Tensor, beyond: Tensor) -> Tensor:
+    """`value`, with the gradient of `x`, but for what would move x further out of the range.
+
+    Args:
+        beyond: 1 where x is above the range, -1 where it is below, 0 inside.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return value
+    result: Tensor = _BackIntoRange.apply(x, value, beyond)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -469,15 +469,27 @@ def test_scales_of_integers_that_cannot_be_trained_stay() -> None:
     assert set(import_onnx(model(nodes, constants, (3, 8))).weights) == {"v"}
 
 
-def test_the_gradient_ends_where_the_integers_end() -> None:
+def test_the_gradient_moves_nothing_further_out_of_the_range_of_the_integers() -> None:
     kept = Quantisation(np.array(0.5, np.float32), np.array(0, np.float32), TensorProto.INT8)
     x = torch.tensor([0.1, 63.4, 70.0, -64.2, -70.0], requires_grad=True)
     scale, zero = torch.tensor(0.5), torch.tensor(0.0)
     found = kept.steps(x, scale, zero)
     assert found.tolist() == [1, 127, 127, -128, -128]  # 0.1 is not 0: it stays one step away
-    found.sum().backward()
-    assert x.grad is not None
-    assert x.grad.tolist() == [2, 2, 0, 2, 0]
+    (down,) = torch.autograd.grad(found.sum(), x, retain_graph=True)
+    (up,) = torch.autograd.grad(-found.sum(), x)
+    assert down.tolist() == [2, 2, 2, 2, 0]  # a step against the gradient moves -70 further away
+    assert up.tolist() == [-2, -2, 0, -2, -2]
+
+
+def test_eight_bit_floats_come_back_into_their_range() -> None:
+    kept = Quantisation(np.array(1.0, np.float32), np.array(0, np.float32), TensorProto.FLOAT8E4M3FN)
+    x = torch.tensor([1e-9, 500.0, -500.0], requires_grad=True)
+    found = kept.steps(x, torch.tensor(1.0), torch.tensor(0.0))
+    assert found.tolist() == [2.0**-9, 448, -448]
+    (down,) = torch.autograd.grad(found.sum(), x, retain_graph=True)
+    (up,) = torch.autograd.grad(-found.sum(), x)
+    assert down.tolist() == [1, 1, 0]
+    assert up.tolist() == [-1, 0, -1]
 
 
 @given(
