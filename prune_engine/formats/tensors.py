@@ -70,8 +70,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
     """
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ExternalDataError(
-            f"{where} keeps its values in another file, which was not sent. Send a .zip of model.onnx and its "
-            "data files, or save the model as one file: "
+            f"{where} keeps its values in another file, which was not sent. Send a .zip of model.onnx and "
+            "its data files, or save the model as one file: "
             "onnx.save(onnx.load(path), 'model.onnx', save_as_external_data=False)."
         )
     if any(size < 0 for size in tensor.dims):
