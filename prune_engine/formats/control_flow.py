@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from onnx import NodeProto, ValueInfoProto, helper
 
 from prune_engine.errors import ModelError
@@ -60,8 +61,31 @@ def _if(compiler: Compiler, node: NodeProto) -> None:
             compiler.values[name] = compiler.values[result]
         return
     asked = compiler.host_slot(node.input[0])
-    then, otherwise = (compiler.add_body(body, [], partial(_tensors, compiler, body)) for body in branches)
-    _finish(compiler, node, choice(then, otherwise), (asked, *then.outer, *otherwise.outer))
+    then, first = _branch(compiler, branches[0], None)
+    otherwise, second = _branch(compiler, branches[1], None)
+    agreed = [a if a == b else None for a, b in zip(first, second, strict=True)]
+    if agreed != first:
+        then, _ = _branch(compiler, branches[0], agreed)
+    if agreed != second:
+        otherwise, _ = _branch(compiler, branches[1], agreed)
+    _finish(compiler, node, choice(then, otherwise), (asked, *then.outer, *otherwise.outer), agreed)
+
+
+def _branch(
+    compiler: Compiler, body: Body, agreed: Sequence[Host | None] | None
+) -> tuple[Routine, list[Host | None]]:
+    """A branch that gives sizes and counts as numbers, at first where it can, then as both have agreed."""
+    own: list[Host | None] = []
+
+    def results() -> list[int]:
+        own.extend(_counter(compiler.values[name]) for name in body.outputs)
+        forms = own if agreed is None else agreed
+        return [
+            compiler.tensor_slot(name) if form is None else compiler.host_slot(name)
+            for name, form in zip(body.outputs, forms, strict=True)
+        ]
+
+    return compiler.add_body(body, [], results), own
 
 
 def _same_types(node: NodeProto, then: Sequence[ValueInfoProto], otherwise: Sequence[ValueInfoProto]) -> None:
@@ -129,8 +153,8 @@ def _loop_body(
 
 
 def _counter(value: Value) -> Host | None:
-    """The form of a state that a loop may carry as numbers: integers and truth values only."""
-    if value.constant is not None and value.constant.dtype.kind not in "iub":
+    """The form of a value that bodies take and give as numbers: int64, which sizes are, or truth values."""
+    if value.constant is not None and value.constant.dtype not in (np.int64, np.bool_):
         return None
     form = value.host_form
     return form if form is None or form.length != -1 else None

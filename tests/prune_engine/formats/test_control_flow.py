@@ -349,6 +349,48 @@ def test_weights_of_both_branches_are_named_after_them_and_train() -> None:
         assert distance(module(x), run(written, x)) < 1e-5
 
 
+def sized(then: int, otherwise: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """y has as many columns as the branch says; the condition is about the number of rows."""
+    first = [node("Constant", [], ["r"], value_ints=[-1, then])]
+    result = [value("r", INT, [2])]
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"]),
+        *BY_ROWS,
+        node(
+            "If",
+            ["which"],
+            ["target"],
+            then_branch=body(first, [], result),
+            else_branch=body(otherwise, [], result),
+        ),
+        node("Reshape", ["h", "target"], ["y"]),
+    ]
+    return model(nodes, {"w": values(4, 4), "zero": np.array(0), "five": np.array(5)})
+
+
+def test_sizes_that_branches_give_stay_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = sized(2, [node("Shape", ["x"], ["r"])])
+    inputs = torch.randn(3, 4), torch.randn(8, 4)
+    wanted = [run(proto, x) for x in inputs]
+    module = compile_graph(proto)
+    monkeypatch.setattr(Tensor, "tolist", lambda *_: pytest.fail("a value was read from the device"))
+    assert [distance(module(x), y) < 1e-5 for x, y in zip(inputs, wanted, strict=True)] == [True, True]
+
+
+def test_sizes_of_which_one_branch_computes_a_tensor_are_tensors() -> None:
+    computed = [
+        node("ReduceMax", ["x"], ["m"], keepdims=0),
+        node("Mul", ["m", "none"], ["f"]),
+        node("Cast", ["f"], ["i"], to=INT),
+        node("Shape", ["x"], ["all"]),
+        node("Add", ["all", "i"], ["r"]),
+    ]
+    proto = sized(8, computed)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(0.0, np.float32), "none"))
+    for rows in (2, 6):
+        trains(proto, torch.randn(rows, 4))
+
+
 def test_a_branch_that_is_never_taken_has_no_prunable_weights() -> None:
     proto = branching([], {"which": np.array(False)})
     assert [weight.name for weight in import_onnx(proto).prunable] == [
