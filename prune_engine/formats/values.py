@@ -56,5 +56,7 @@ def to_torch(values: np.ndarray) -> Tensor:
 
 
 def numbers_to_tensor(device: torch.device, value: Any) -> Tensor:
-    """A kernel: Python numbers as a tensor."""
+    """A kernel: Python numbers as a tensor; a GPU is not waited for where it is a single one."""
+    if not isinstance(value, list):
+        return torch.full((), value, device=device)
     return torch.tensor(value, dtype=torch.int64 if value == [] else None, device=device)

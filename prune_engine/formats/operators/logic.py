@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as python
 from typing import Any
 
 import torch
@@ -10,30 +11,29 @@ from torch import Tensor
 from prune_engine.formats.operators.broadcasting import by_axis
 from prune_engine.formats.operators.table import Kernel, Node, function, operator
 
-_COMPARISONS = {
-    "Equal": torch.eq,
-    "Less": torch.lt,
-    "Greater": torch.gt,
-    "And": torch.logical_and,
-    "Or": torch.logical_or,
-    "Xor": torch.logical_xor,
-}
+_COMPARISONS: dict[str, Kernel] = {"Equal": python.eq, "Less": python.lt, "Greater": python.gt}
+_LOGIC: dict[str, Kernel] = {"And": torch.logical_and, "Or": torch.logical_or, "Xor": torch.logical_xor}
 for _name, _kernel in _COMPARISONS.items():
+    function(_name, _kernel, since=7, scalars=True)
+for _name, _kernel in _LOGIC.items():
     function(_name, _kernel, since=7)
 
 
-@operator(*_COMPARISONS, until=6)
+@operator(*_COMPARISONS, *_LOGIC, until=6)
 def _old_comparison(node: Node) -> Kernel:
-    return by_axis(node, _COMPARISONS[node.operator])
+    return by_axis(node, (_COMPARISONS | _LOGIC)[node.operator])
 
 
-function("LessOrEqual", torch.le, since=12)
-function("GreaterOrEqual", torch.ge, since=12)
+function("LessOrEqual", python.le, since=12, scalars=True)
+function("GreaterOrEqual", python.ge, since=12, scalars=True)
 function("Not", torch.logical_not)
 
 
-def _where(condition: Tensor, yes: Any, no: Any) -> Tensor:
+def _where(condition: Any, yes: Any, no: Any) -> Tensor:
+    if not isinstance(condition, Tensor):
+        device = yes.device if isinstance(yes, Tensor) else no.device
+        condition = torch.full((), condition, dtype=torch.bool, device=device)
     return torch.where(condition, yes, no)
 
 
-function("Where", _where, since=9)
+function("Where", _where, since=9, scalars=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
-from tests.prune_engine.formats.operators.one_node import agree, holds, model
+from tests.prune_engine.formats.operators.one_node import agree, by_onnxruntime, holds, model
 
 BOOL = {"y0": 9}
 A, B = np.array([[1.0, 2.0, np.nan]], np.float32), np.array([[1.0], [3.0]], np.float32)
@@ -41,3 +42,24 @@ def test_before_opset_7_operands_were_lined_up_by_an_axis() -> None:
     a, b = np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.array([4, 5, 17], np.float32)
     proto = model("Greater", {"a": a, "b": b}, opset=6, broadcast=1, axis=1, types=BOOL)
     agree(proto, {"a": a, "b": b}, [a > b[:, None]])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("operator", ["Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"])
+def test_tensors_are_compared_with_sizes(operator: str, swapped: bool) -> None:
+    """The size of an axis is a Python number here."""
+    value = helper.make_tensor_value_info
+    names = ["n", "x"] if swapped else ["x", "n"]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node(operator, names, ["b"]),
+        helper.make_node("Where", ["b", *names], ["y"]),
+    ]
+    zero = numpy_helper.from_array(np.array(0), "zero")
+    graph = helper.make_graph(
+        nodes, "g", [value("x", 7, ["a"])], [value("y", 7, None), value("b", 9, None)], [zero]
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    x = {"x": np.array([1, 3, 5])}
+    agree(proto, x, by_onnxruntime(proto, x))
