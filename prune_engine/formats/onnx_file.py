@@ -8,10 +8,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, TensorProto
 
-from prune_engine.errors import ModelError, ModelFormatError
+from prune_engine.errors import ModelError, ModelFormatError, UnsupportedOperatorError
 from prune_engine.formats import storage
 from prune_engine.formats.graph import node_name
+from prune_engine.formats.importer import import_onnx
 from prune_engine.formats.reading import read_graph
+from prune_engine.formats.support import check_opset
 from prune_engine.formats.tensors import check_tensor
 
 _LARGEST = 2**31 - 1  # bytes that one protobuf message may have
@@ -78,7 +80,7 @@ def _check(proto: onnx.ModelProto) -> None:
             f"The file is of IR version {proto.ir_version}; onnxruntime reads up to {_NEWEST_IR}. "
             f"Set model.ir_version = {_NEWEST_IR} and save it again."
         )
-    read_graph(proto)
+    check_opset(read_graph(proto))
     for kind, values in (("input", proto.graph.input), ("output", proto.graph.output)):
         for value in values:
             if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
@@ -91,8 +93,19 @@ def _check(proto: onnx.ModelProto) -> None:
     except UnicodeDecodeError:
         raise
     except (onnx.checker.ValidationError, ValueError) as error:
+        _refuse_unsupported(proto)
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"onnx's checker refuses the file: {reason} Export it again.") from error
+
+
+def _refuse_unsupported(proto: onnx.ModelProto) -> None:
+    """Raises UnsupportedOperatorError where the checker refuses operators that ONNX does not know."""
+    try:
+        import_onnx(proto)
+    except UnsupportedOperatorError:
+        raise
+    except ModelError:
+        return  # the checker has said it better
 
 
 def _tensors(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:

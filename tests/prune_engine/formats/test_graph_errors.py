@@ -103,6 +103,32 @@ def test_an_opset_out_of_range_is_refused_with_the_way_to_convert(opset: int, ta
     assert f"convert_version(model, {target})" in message
 
 
+@pytest.mark.parametrize(
+    ("nodes", "opset", "messages"),
+    [
+        (
+            [node("Gelu", ["x"], ["h"], name="gelu"), node("Swoosh", ["h"], ["g"], name="new")],
+            17,
+            ["Gelu (domain ai.onnx, opset 17) at gelu", "Swoosh (domain ai.onnx, opset 17) at new"],
+        ),
+        ([node("Swish", ["x"], ["g"], name="late")], 20, ["Swish", "known from opset 24", "model, 24)"]),
+    ],
+)
+def test_a_file_of_operators_that_onnx_does_not_know_lists_them_all(
+    nodes: list[onnx.NodeProto], opset: int, messages: list[str]
+) -> None:
+    proto = model([*nodes, node("MatMul", ["g", "w"], ["y"])], W, opset=opset, output=("n", 3))
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        parse_onnx(proto.SerializeToString())
+    for message in messages:
+        assert message in caught.value.message
+
+
+def test_a_file_of_an_opset_that_is_too_new_is_refused_when_it_is_read() -> None:
+    with pytest.raises(UnsupportedOperatorError, match="opset 99"):
+        parse_onnx(linear(opset=99).SerializeToString())
+
+
 @pytest.mark.parametrize("opset", range(7, 27))
 def test_every_opset_from_7_is_taken(opset: int) -> None:
     assert [weight.name for weight in import_onnx(linear(opset=opset)).prunable] == ["w"]

@@ -151,7 +151,7 @@ def test_external_data_is_refused_and_never_opened(tmp_path: Path, place: str) -
         ("g.node[0].input[0] = 'y'", "cycle"),
         ("m.ir_version = 14", "IR version"),
         ("g.sparse_initializer.add().values.name = 's'", "sparse|unknown element"),
-        ("g.node[0].op_type = 'NoSuchOperator'", "checker refuses"),
+        ("g.node[0].op_type = 'NoSuchOperator'", r"NoSuchOperator \(domain ai.onnx, opset 17\) at product"),
     ],
 )
 def test_a_damaged_graph_is_refused_with_a_sentence(tmp_path: Path, edit: str, message: str) -> None:
