@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.machine import store
 from prune_engine import PruneSpec, prune
 from prune_engine.formats import import_onnx, read_model, save_model, write_back
+from prune_engine.spec import Preprocess
 
 WIDTH, CLASSES, TOKENS = 1024, 4, 16
 _BLOCK = 4096  # rows that are made at a time
@@ -127,5 +128,6 @@ def _prune(path: Path, count: int, rows: list[Row]) -> None:
     rng = np.random.default_rng(1)
     data = {"ids": rng.integers(0, count, (96, TOKENS)), "labels": rng.integers(0, CLASSES, 96)}
     with _step(rows, "prune to half, two epochs"):
-        result = prune(path, data, PruneSpec(density=0.5, epochs=2, batch_size=32, task="classification"))
+        spec = PruneSpec(density=0.5, epochs=2, batch_size=32, task="classification", preprocess=Preprocess())
+        result = prune(path, data, spec)
         assert isinstance(result.model, onnx.ModelProto)
