@@ -54,7 +54,9 @@ class Service:
         self.data_dir = data_dir
         self.client = httpx.Client(base_url=url, timeout=90.0)
 
-    def submit(self, model: Path | bytes, dataset: str | Path | bytes, **fields: Any) -> httpx.Response:
+    def submit(
+        self, model: Path | bytes, dataset: str | Path | bytes, *, validate_only: bool = False, **fields: Any
+    ) -> httpx.Response:
         """POST /jobs; a path or bytes is a file, a string a name."""
         files = {"model": _part(model, "model.onnx")}
         if isinstance(dataset, str):
@@ -62,7 +64,10 @@ class Service:
         else:
             files["dataset"] = _part(dataset, "data.npz")
         return self.client.post(
-            "/jobs", data={name: str(value) for name, value in fields.items()}, files=files
+            "/jobs",
+            params={"validate_only": True} if validate_only else {},
+            data={name: str(value) for name, value in fields.items()},
+            files=files,
         )
 
     def wait(self, job_id: str, seconds: float = 240.0) -> dict[str, Any]:

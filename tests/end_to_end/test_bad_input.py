@@ -39,6 +39,17 @@ def one_node_model(operator: str, domain: str, weight: np.ndarray) -> bytes:
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 
+def told_before(service: Service, job: dict[str, Any], model: Path | bytes, dataset: bytes) -> None:
+    """`validate_only` answers with the very problem that the job failed with."""
+    problem = service.submit(model, dataset, validate_only=True, density=0.5).json()
+    error = job["error"]
+    assert (problem["code"], problem["param"], problem["detail"]) == (
+        error["code"],
+        error["param"],
+        error["message"],
+    )
+
+
 def external(tmp_path: Path) -> bytes:
     model = onnx.load_from_string(one_node_model("MatMul", "", np.ones((4, 512), np.float32)))
     path = tmp_path / "model.onnx"
@@ -74,6 +85,7 @@ def test_a_model_that_cannot_be_pruned_fails_with_its_code(
 ) -> None:
     rows = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     job = service.run(make(tmp_path), npz(x=rows), density=0.5)
+    told_before(service, job, make(tmp_path), npz(x=rows))
     assert (job["status"], job["error"]["code"], job["error"]["param"]) == ("failed", code, "model")
     for mention in mentions:
         assert mention in job["error"]["message"]
@@ -101,6 +113,7 @@ def test_data_that_does_not_fit_fails_with_its_code(
     service: Service, digits_onnx: Path, digits: Arrays, change: Callable[[Arrays], bytes], code: str
 ) -> None:
     job = service.run(digits_onnx, change(digits), density=0.5)
+    told_before(service, job, digits_onnx, change(digits))
     assert (job["status"], job["error"]["code"], job["error"]["param"]) == ("failed", code, "dataset")
     assert len(job["error"]["message"]) > 40
 
@@ -115,6 +128,16 @@ def test_an_untrained_net_is_told_so_and_welcome_with_explicit_preprocessing(
     explicit = '{"scale": 0.0625, "layout": "nchw"}'
     job = service.run(tmp_path / "fresh.onnx", "digits", density=0.5, epochs=2, preprocess=explicit)
     assert job["status"] == "succeeded", job["error"]
+
+
+def test_a_job_that_would_succeed_is_described_and_not_queued(service: Service, digits_onnx: Path) -> None:
+    before = len(service.client.get("/jobs?limit=100").json()["data"])
+    answer = service.submit(digits_onnx, "digits", validate_only=True, density=0.5)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["prunable"], found["density"]["kept"]) == (True, 3232)
+    assert (found["data"]["name"], found["data"]["classes"]) == ("digits", 10)
+    assert len(service.client.get("/jobs?limit=100").json()["data"]) == before
 
 
 def test_after_all_that_a_good_job_is_served(service: Service, digits_onnx: Path) -> None:
