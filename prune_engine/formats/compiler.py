@@ -86,6 +86,8 @@ class Compiler:
         )
 
     def _output_slot(self, name: str) -> int:
+        if name not in self.values:  # of a node that has more results than its operator or function
+            raise ModelError(f"Nothing computes the graph output {name!r}. The file is damaged.")
         try:
             return self.tensor_slot(name)
         except NotSupportedError as error:

@@ -39,6 +39,7 @@ _BITS: dict[int, int] = {
     TensorProto.UINT2: 2,
 }
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_MOST_DIMENSIONS = 64  # of a numpy array
 _TYPED_FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -78,6 +79,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
         raise ModelError(
             f"{where} has the shape {list(tensor.dims)}: a size is negative. The file is damaged."
         )
+    if len(tensor.dims) > _MOST_DIMENSIONS:
+        raise ModelError(f"{where} has {len(tensor.dims)} dimensions. The file is damaged.")
     if tensor.data_type == TensorProto.STRING:
         return
     bits = _BITS.get(tensor.data_type)

@@ -168,3 +168,10 @@ def test_functions_that_unfold_without_end_are_refused(monkeypatch: pytest.Monke
     nodes = [node("F12", ["x"], ["h"], domain="own"), node("MatMul", ["h", "w"], ["y"])]
     with pytest.raises(ModelError, match="more than 1000 nodes"):
         import_onnx(calling(nodes, {"w": values(4, 3)}, functions))
+
+
+def test_a_call_that_asks_for_more_results_than_the_function_has_is_refused() -> None:
+    own = function("Own", ["a"], ["c"], [node("Relu", ["a"], ["c"])])
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Own", ["h"], ["r", "y"], domain="own")]
+    with pytest.raises(ModelError, match="Nothing computes the graph output 'y'"):
+        import_onnx(calling(nodes, {"w": values(4, 3)}, [own]))

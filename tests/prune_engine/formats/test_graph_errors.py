@@ -286,3 +286,9 @@ def test_indices_of_a_sparse_tensor_that_lie_outside_are_refused() -> None:
     assert "'s' has indices that do not fit its shape [3]" in refused(proto)
     proto.graph.sparse_initializer[0].dims[0] = 2**40
     assert "more than" in refused(proto)
+
+
+def test_a_tensor_of_a_hundred_dimensions_is_refused() -> None:
+    proto = model([PRODUCT], W)
+    proto.graph.initializer[0].dims[:] = [1] * 98 + [4, 3]
+    assert "100 dimensions" in refused(proto)
