@@ -10,6 +10,7 @@ import torch
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
+from prune_engine.errors import ModelError
 from prune_engine.formats.bodies import Routine, routine
 from prune_engine.formats.control_flow import add_control_flow
 from prune_engine.formats.graph import (
