@@ -96,7 +96,7 @@ class ModelUnsafeError(ModelError):
 
 
 class ExternalDataError(ModelError):
-    """The ONNX file keeps weights in other files, which were not sent."""
+    """The ONNX file keeps weights in other files, which were not sent or are too short."""
 
     code = "model_external_data"
 
@@ -120,7 +120,7 @@ class WeightsNotFiniteError(ModelError):
 
 
 class ConversionError(ModelError):
-    """TorchScript could not be turned into an ONNX file that computes the same."""
+    """TorchScript or a `.pt2` archive could not be turned into an ONNX file that computes the same."""
 
     code = "model_conversion_failed"
 

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     def command(
         model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, **fields: Any
     ) -> None:
-        """Prune MODEL (ONNX or TorchScript) to the density asked for and write the result into --out."""
+        """Prune MODEL (ONNX, TorchScript, .pt2) to the density asked for and write the result into --out."""
         asked = {name: value for name, value in fields.items() if value is not None}
         raise typer.Exit(_prune(model, data, out, tokenizer, quiet, asked))
 

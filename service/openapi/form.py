@@ -23,7 +23,8 @@ def request_body(required: Sequence[str] = ("model", "dataset", "density")) -> d
         "model": {
             "type": "string",
             "format": "binary",
-            "description": "The trained model: an .onnx file, or TorchScript from torch.jit.save.",
+            "description": "The trained model: an .onnx file, a .zip of one with its data files, TorchScript "
+            "from torch.jit.save, or a .pt2 from torch.export.save.",
         },
         "dataset": {
             "description": "Name of a data set (GET /datasets, or hf:owner/name), or a file: .npz, .zip of "

@@ -42,7 +42,7 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     engine_errors.ModelEmptyError("m.onnx is empty: 0 bytes came in; check the path after model=@"),
     engine_errors.ModelError("m.onnx is truncated: it ends at byte 4,096; send the whole file"),
     engine_errors.ModelFormatError(
-        "m.onnx is a PNG image; send an .onnx file, or a TorchScript file saved with torch.jit.save"
+        "m.onnx is a PNG image. How to export a model as ONNX is in docs/models.md"
     ),
     engine_errors.ConversionError(
         "A TorchScript file does not say which shapes it takes; send data with the model, or input_specs"
