@@ -42,11 +42,13 @@ class Quantisation:
         scale: float32, not zero, may be negative; broadcasts with the constant.
         zero_point: float32, whole numbers; broadcasts with the constant.
         element_type: ONNX's number of the type of the constant.
+        symmetric: whether the smallest integer stays unused, as runtimes for small devices want it.
     """
 
     scale: np.ndarray
     zero_point: np.ndarray
     element_type: int
+    symmetric: bool = False
 
     def equals(self, other: Quantisation) -> bool:
         """Whether both give the same floats for the same constant."""
@@ -79,6 +81,7 @@ class Quantisation:
         if self.element_type in NARROW_FLOATS:
             return self._floats(ratio)
         low, high = INTEGER_RANGES[self.element_type]
+        low += self.symmetric
         whole = torch.round(ratio.detach()) + zero_point
         stored = whole.clamp(low, high)
         lost = (stored == zero_point) & (values.detach() != 0.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from prune_engine.formats.aliases import Alias, Source
 from prune_engine.formats.graph import Graph, domain_of
@@ -39,6 +40,13 @@ def moves(node: NodeProto) -> bool:
 def is_quantising(node: NodeProto, name: str) -> bool:
     """Whether a node is the operator `name`, ONNX's or onnxruntime's."""
     return node.op_type == name and domain_of(node) in ("", "com.microsoft")
+
+
+def _is_symmetric(kept: Quantisation, tensor: TensorProto) -> bool:
+    """Whether 8-bit integers around 0 leave out -128."""
+    if tensor.data_type != TensorProto.INT8 or kept.zero_point.any():
+        return False
+    return bool(to_numpy(tensor).min(initial=0) > -128)
 
 
 class Scales:
@@ -129,8 +137,8 @@ class Scales:
             found = quantisation(steps, zeros, tensor.data_type, seen, source.axes, own, axis, block)
             if isinstance(found, Quantisation) and scale is None:
                 behind = source.axes[axis] if 0 <= axis < len(source.axes) else None
-                return with_unit(found, to_numpy(tensor), behind or 0)
-            return found
+                found = with_unit(found, to_numpy(tensor), behind or 0)
+            return found if isinstance(found, str) else replace(found, symmetric=_is_symmetric(found, tensor))
 
         trained = [self._one(source, find) for source in alias.sources]
         return all(trained)

@@ -179,6 +179,20 @@ def test_a_scale_for_each_block(name: str, axis: int) -> None:
     check(quantised_layer(layer, TensorProto.INT4, axis=axis, block=2), example(layer), layer.kind)
 
 
+@pytest.mark.parametrize(("smallest", "wanted"), [(-127, -127), (-128, -128)])
+def test_weights_that_leave_out_the_smallest_integer_keep_doing_so(smallest: int, wanted: int) -> None:
+    layer = LAYERS["MatMul"]
+    proto = quantised_layer(layer)
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name == "w")
+    values = stored(layer.shape)
+    values[0, 0] = smallest
+    weight.CopyFrom(numpy_helper.from_array(values, "w"))
+    module = import_onnx(proto)
+    with torch.no_grad():
+        module.weights["w"].fill_(-1e6)
+    assert set(module.state_values()["w"].reshape(-1).tolist()) == {wanted}
+
+
 def test_scales_may_be_negative() -> None:
     """Quantisers that use the larger half of the range turn the sign of the scale."""
     layer = LAYERS["MatMul"]
