@@ -63,11 +63,10 @@ def outlook(inspection: Inspection) -> Iterator[Line]:
         f"{clean(name)} {'×'.join(map(str, shape))}" for name, shape in inspection.measured_with.items()
     )
     operations = inspection.multiply_adds
-    yield Line(
-        "multiply-adds of a row",
-        NOT_KNOWN if operations is None else large(operations),
-        f"dense, measured with {rows}" if rows else "no input is known that the model runs on",
-    )
+    if operations is not None:
+        yield Line("multiply-adds of a row", large(operations), f"dense, measured with {rows}")
+    elif inspection.prunable:
+        yield Line("multiply-adds of a row", NOT_KNOWN, "the warnings say why")
     if (memory := inspection.memory) is not None:
         parts = {
             "libraries": memory.libraries,

@@ -84,7 +84,7 @@ def rehearse(
         )
     shapes = rows.shapes(fixed or 1)
     operations, reason = operations_info(source.proto, {}, shapes)
-    warnings = [reason] if reason else []
+    warnings = [reason] if reason and module is not None else []  # else something worse is wrong
     if found is None and (taken := guessed(inputs)):
         warnings.append(
             f"The file leaves open the {', '.join(taken)}; it was measured with "
