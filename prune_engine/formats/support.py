@@ -22,24 +22,12 @@ _DOMAINS = {
     "com.microsoft.nchwc": "Send the file as it was before onnxruntime optimised it for this processor; with "
     "graph_optimization_level=ORT_ENABLE_EXTENDED it writes nothing of the kind.",
     "aten": "Export with torch.onnx.export(..., dynamo=True), which writes no ATen operators.",
-    "ai.onnx.ml": "Send only the neural network: trees, scalers and encoders have no weights to prune.",
+    "ai.onnx.ml": "Send only the neural network: what is around it has no weights to prune.",
     "ai.onnx.preview.training": "Send the graph for inference, without its training step.",
 }
 _OPERATORS = {
-    **dict.fromkeys(
-        ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"), STRINGS
-    ),
-    **dict.fromkeys(
-        (
-            "RandomNormal",
-            "RandomUniform",
-            "RandomNormalLike",
-            "RandomUniformLike",
-            "Bernoulli",
-            "Multinomial",
-        ),
-        "Take random numbers as an input of the model, so that it computes the same every time.",
-    ),
+    **dict.fromkeys(("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch"), STRINGS),
+    "ZipMap": "Convert the pipeline with options={'zipmap': False}: its outputs are tensors then.",
 }
 
 
@@ -91,11 +79,11 @@ def operator_label(graph: Graph, node: NodeProto, option: str = "") -> str:
 
 def way_round(node: Node) -> str:
     """What to do about an operator that the table lacks."""
+    if node.domain in ("", "ai.onnx.ml") and node.operator in _OPERATORS:
+        return _OPERATORS[node.operator]
     if node.domain in _DOMAINS:
         return _DOMAINS[node.domain]
     if node.domain == "":
-        if node.operator in _OPERATORS:
-            return _OPERATORS[node.operator]
         if node.operator == "Constant":
             return STRINGS
         known = [row for row in rows() if row.domain == "" and row.name == node.operator]

@@ -97,3 +97,9 @@ def test_strings_are_refused_by_name() -> None:
     for operator, attributes in options:
         with pytest.raises(UnsupportedOperatorError, match="strings"):
             compile_graph(model(operator, {"x": np.array([[1]])}, domain=ML, version=2, **attributes))
+
+
+def test_maps_are_refused_with_the_way_round() -> None:
+    proto = model("ZipMap", {"x": X}, domain=ML, version=1, classlabels_int64s=[0, 1, 2, 3])
+    with pytest.raises(UnsupportedOperatorError, match=r"ZipMap .* options=\{'zipmap': False\}"):
+        compile_graph(proto)
