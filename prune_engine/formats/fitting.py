@@ -42,8 +42,11 @@ def _misfits(graph: Graph, flow: Flow, node: NodeProto) -> Iterator[str]:
         shapes.append(alias.shape if alias is not None else declared)
     if len(node.input) < 2 or not any(name in flow.aliases for name in node.input):
         return
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if not a.HasField("g")}
-    wanted = _CHECKS[node.op_type](shapes, attributes)
+    try:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if not a.HasField("g")}
+        wanted = _CHECKS[node.op_type](shapes, attributes)
+    except (TypeError, ValueError):
+        return  # an attribute of another type than its operator's, of which onnx's checker tells
     if wanted is not None:
         given = ", ".join(
             f"{name!r} of shape {_text(shape)}"
