@@ -33,8 +33,15 @@ def scan_archive(path: Path) -> None:
                 raise ModelUnsafeError(
                     "The TorchScript archive unpacks to far more than its size. Save it again."
                 )
+            # torch looks members up without regard to case: what is read here must be what torch reads.
+            names = {entry.filename.lower() for entry in entries}
+            if len(names) < len(entries) or archive.comment:
+                raise ModelUnsafeError(
+                    "The TorchScript archive has two members of one name. Save it again with torch.jit.save."
+                )
             for entry in entries:
-                if entry.filename.partition("/")[2].startswith("code/") and entry.filename.endswith(".py"):
+                inside = entry.filename.lower().partition("/")[2]
+                if inside.startswith("code/") and inside.endswith(".py"):
                     _scan_code(entry.filename, archive.read(entry))
     except _DAMAGED as error:
         raise ModelError(

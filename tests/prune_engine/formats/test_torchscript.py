@@ -263,6 +263,23 @@ def test_class_names_are_no_custom_operators(tmp_path: Path) -> None:
         scan_archive(path)
 
 
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"m/CODE/a.PY": "def __setstate__(self): pass"}, "__setstate__"),
+        ({"m/code/a.py": "x", "m/code/A.py": "def __setstate__(self): pass"}, "two members"),
+    ],
+)
+def test_code_cannot_hide_behind_capital_letters(tmp_path: Path, members: dict[str, str], says: str) -> None:
+    """torch finds `code/a.py` under `CODE/A.PY` as well."""
+    path = tmp_path / "m.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelUnsafeError, match=says):
+        scan_archive(path)
+
+
 def test_damage_is_an_error_and_no_crash(tmp_path: Path) -> None:
     data = trace(tmp_path, build("lenet"), inputs("lenet", 2)).read_bytes()
     rng = np.random.default_rng(0)
