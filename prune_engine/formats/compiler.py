@@ -230,6 +230,10 @@ class Compiler:
         self.steps, self.as_tensor, self.as_host = outer
         return compiled
 
+    def _asked_for_nan(self, proto: NodeProto) -> bool:
+        users = self.graph.consumers.get(proto.output[0], []) if proto.output else []
+        return any(user.op_type == "IsNaN" for user, _ in users)
+
     def _node(self, proto: NodeProto) -> None:
         domain = domain_of(proto)
         constants = {
@@ -253,6 +257,7 @@ class Compiler:
             },
             types=self._types(proto.input, constants),
             statistics=frozenset(i for i, name in enumerate(proto.input) if name in self.roles.statistics),
+            asked_for_nan=self._asked_for_nan(proto),
         )
         self.types.update(zip(node.outputs, element_types(node), strict=False))
         present = [self.values[name] for name in node.inputs if name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -128,7 +130,18 @@ def _softmax_of_a_matrix(node: Node) -> Kernel:
 @operator("Softmax", "LogSoftmax", "Hardmax", since=13)
 def _softmax(node: Node) -> Kernel:
     axis, apply = node.attribute("axis", -1), _softmax_function(node.operator)
+    if node.operator == "Softmax" and node.asked_for_nan:
+        return lambda x: _softmax_of_masked_rows(x, axis)
     return lambda x: apply(x, axis)
+
+
+def _softmax_of_masked_rows(x: Tensor, axis: int) -> Tensor:
+    """Softmax where the graph itself puts something else for rows that are minus infinity throughout.
+
+    Such rows are NaN, as they must be, but their gradient is zero and not NaN as well.
+    """
+    masked = (x == -math.inf).all(axis, keepdim=True)
+    return torch.softmax(x.masked_fill(masked, 0.0), axis).masked_fill(masked, math.nan)
 
 
 def _softmax_function(name: str) -> Kernel:

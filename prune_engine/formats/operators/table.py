@@ -44,6 +44,7 @@ class Node:
     `constants` holds the inputs whose value is known at import, `ranks` the inputs whose rank is,
     `types` those whose ONNX element type is (a tensor may be carried in a wider one),
     `statistics` the inputs that are running statistics which the kernel may update in place.
+    `asked_for_nan` says that some node looks for NaN in the first output.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Node:
     ranks: Mapping[int, int] = field(default_factory=dict)
     types: Mapping[int, int] = field(default_factory=dict)
     statistics: frozenset[int] = frozenset()
+    asked_for_nan: bool = False
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The attribute's value as Python data, or `default` where the node does not set it."""

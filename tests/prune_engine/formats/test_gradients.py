@@ -20,6 +20,18 @@ INFINITE = {
     "test_mod_float_edge_cases_fmod_0_float32": "of infinity and of 0",
     "test_mod_float_edge_cases_fmod_0_float64": "of infinity and of 0",
 }
+MASKED = {
+    # A softmax of a row without any key is NaN; where the graph puts 0 for it in another way than by asking
+    # IsNaN, the gradient of the softmax stays NaN.
+    "test_attention_4d_causal_padded_kv_bf16_expanded",
+    "test_attention_causal_boolmask_nan_robustness_expanded",
+    "test_attention_23_boolmask_fullymasked_row_nan_robustness_expanded",
+    "test_attention_4d_causal_nonpad_negative_offset_structural_empty_expanded",
+    "test_attention_23_fullymasked_qk_matmul_output_mode3_zero_expanded",
+    "test_attention_24_fullymasked_qk_matmul_output_mode3_zero_expanded",
+    "test_attention_24_qk_matmul_output_mode3_softmax_precision_expanded",
+    "test_attention_local_window_gqa_rank4_mask_expanded",
+}
 STEPS = {"Hardmax", "Cast", "CastLike", "Range", "TreeEnsemble", "Binarizer", "MelWeightMatrix"}
 STEPS |= {"DynamicQuantizeLinear", "ReduceMax", "ReduceMin"}  # the last two: of nothing
 
@@ -43,14 +55,6 @@ def gradients(case: Case) -> str:
     return "finite" if all(g is None or bool(g.isfinite().all()) for g in found) else "not finite"
 
 
-def masked(case: Case) -> bool:
-    """Whether a row of an attention that is written out may see no key.
-
-    Its softmax is NaN, which the graph turns into 0 afterwards; the gradient of the softmax stays NaN.
-    """
-    return "attention" in case.name and case.name.endswith("_expanded")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_finite_and_none_is_missing(kind: str) -> None:
     count, wrong = 0, {}
@@ -60,7 +64,7 @@ def test_gradients_are_finite_and_none_is_missing(kind: str) -> None:
         found = gradients(case)
         count += found == "finite"
         flat = found == "missing" and {node.op_type for node in case.model.graph.node} <= STEPS
-        if found != "finite" and not flat and case.name not in INFINITE and not masked(case):
+        if found != "finite" and not flat and case.name not in INFINITE | MASKED:
             wrong[case.name] = found
     assert not wrong
     assert count >= LEAST[kind]

@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from onnx import helper
 
+from prune_engine.formats.importer import compile_graph
+from tests.prune_engine.formats.graphs import FLOAT
 from tests.prune_engine.formats.operators.one_node import agree, by_reference, gradient_agrees, holds, model
+from tests.prune_engine.formats.running import distance, run
 
 RANDOM = np.random.default_rng(11)
 X = ((RANDOM.permutation(60).reshape(3, 4, 5) - 30) / 10 + 0.04).astype(np.float32)  # away from every kink
@@ -81,3 +86,30 @@ def test_softmax_of_one_axis_or_before_opset_13_of_all_from_it_on(
 def test_of_equal_values_the_first_is_the_hard_maximum(axis: int, opset: int) -> None:
     x = RANDOM.integers(0, 3, (3, 4, 5)).astype(np.float32)
     holds("Hardmax", {"x": x}, gradient=False, opset=opset, axis=axis)
+
+
+def test_rows_without_any_key_have_a_gradient_of_zero() -> None:
+    """torch's exporters write attention so: a softmax, and 0 where it is NaN."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Softmax", ["x"], ["weights"], axis=-1),
+            helper.make_node("IsNaN", ["weights"], ["masked"]),
+            helper.make_node("Where", ["masked", "zero", "weights"], ["y"]),
+        ],
+        "attention",
+        [helper.make_tensor_value_info("x", FLOAT, [3, 4])],
+        [helper.make_tensor_value_info("y", FLOAT, [3, 4])],
+        [helper.make_tensor("zero", FLOAT, [], [0.0])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = torch.randn(3, 4)
+    x[0, 1] = -torch.inf
+    x[1] = -torch.inf
+    x.requires_grad_()
+    (found,) = compile_graph(proto)(x)
+    assert distance([found], run(proto, x.detach())) < 1e-6
+    (found * torch.arange(4.0)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad[0].any()
+    assert not x.grad[1].any()
