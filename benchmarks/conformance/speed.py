@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.conformance.speed_nets import DECODER, RESNET50, STEPS, Timed
+from benchmarks.conformance.speed_nets import RESNET50, STEPS, TRANSFORMER, Timed
 from benchmarks.conformance.zoo import VENV
 from benchmarks.machine import store
 from prune_engine.formats import OnnxModule, import_onnx, read_model
 
-IMPORTS = ((RESNET50, 1.0), (DECODER, 5.0))
+IMPORTS = ((RESNET50, 1.0), (TRANSFORMER, 5.0))
 REPEATS = 5
 FACTOR = 1.05
 _IMPORT = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,11 +68,15 @@ def read_model(
     """
     kind = recognise(path)
     name, size = filename or path.name, path.stat().st_size
+    if kind == "onnx":
+        data = path.read_bytes()
+        with ThreadPoolExecutor(1) as beside:  # hashing gigabytes takes as long as parsing them
+            hashed = beside.submit(hashlib.sha256, data)
+            proto = parse_onnx(data)
+        digest = hashed.result().hexdigest()
+        return SourceModel(proto, "onnx", "as sent", name, digest, size, _warnings(proto))
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if kind == "onnx":
-        proto = parse_onnx(path.read_bytes())
-        return SourceModel(proto, "onnx", "as sent", name, digest, size, _warnings(proto))
     if kind == "bundle":
         proto, layout, notes = read_bundle(path)
         return SourceModel(
