@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 
 from prune_engine.errors import PruneError
+
+_PIPE_WIDTH = 160
 
 errors = Console(stderr=True, highlight=False)
 
@@ -76,7 +79,8 @@ def _run(
     else:
         from prunery.inspection_tables import show_inspection
 
-        show_inspection(found, Console())
+        # Tables are made for the terminal; in a pipe or a log there is room for whole names.
+        show_inspection(found, Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH))
     for problem in found.problems:
         typer.echo(f"error: {problem.message} [{problem.code}]", err=True)
     return 0 if found.prunable else 2

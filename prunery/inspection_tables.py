@@ -28,10 +28,15 @@ def show_inspection(found: Inspection, console: Console) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table; columns that end in # are figures."""
+    """A table; columns that end in # are figures, in ! short words. What is too long is folded, never cut."""
     table = Table(title=title, title_justify="left", show_header=any(columns))
     for column in columns:
-        table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left")
+        if column.endswith("#"):
+            table.add_column(column[:-1], justify="right", no_wrap=True)
+        elif column.endswith("!"):
+            table.add_column(column[:-1], no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
     return table
 
 
@@ -70,7 +75,7 @@ def _operators(found: Inspection) -> Table:
 
 def _weights(found: Inspection) -> Table:
     table = _table(
-        "Prunable weights", "weight", "kind", "shape", "type", "values#", "share#", "outputs#", "used by"
+        "Prunable weights", "weight", "kind!", "shape!", "type!", "values#", "share#", "outputs#", "used by"
     )
     for weight in found.weights:
         users = shorten(weight.nodes[0], 30) if weight.nodes else ""
