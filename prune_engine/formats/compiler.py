@@ -115,7 +115,8 @@ class Compiler:
         self.values[name] = Value(slot)
         self.tensors.append((slot, name))
         if name in self.roles.trained:
-            self.parameters[name] = values
+            # A copy of its own, made while the file's is still warm: the module trains in it.
+            self.parameters[name] = np.array(values) if values.dtype == np.float32 else values
             if name in self.roles.quantised:
                 self._quantised(name, slot)
         else:

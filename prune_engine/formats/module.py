@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,11 +34,12 @@ class OnnxModule(nn.Module):
         self.output_names = output_names
         self.prunable = prunable
         self._plan = plan
-        self._original = {**plan.parameters, **statistics}
+        self._original = {name: _needed(v) for name, v in {**plan.parameters, **statistics}.items()}
         self._keys: dict[str, str] = {}
         for name, values in plan.parameters.items():
             key = self._key(name)
             self.register_parameter(key, nn.Parameter(torch.from_numpy(self._floats(name, values))))
+        self._plan = replace(plan, parameters={name: _needed(v) for name, v in plan.parameters.items()})
         for name, tensor in plan.buffers.items():
             self.register_buffer(self._key(name), tensor)
         trained = [(slot, self._keys[name]) for slot, name in plan.tensors if name in plan.parameters]
@@ -47,7 +49,9 @@ class OnnxModule(nn.Module):
     def _floats(self, name: str, values: np.ndarray) -> np.ndarray:
         """What is trained of a constant: for integers the floats that they stand for."""
         kept = self._plan.quantised.get(name)
-        return values.astype(np.float32) if kept is None else kept.dequantised(values)
+        if kept is not None:
+            return kept.dequantised(values)
+        return values.astype(np.float32, copy=not values.flags.writeable)
 
     def _key(self, name: str) -> str:
         """torch allows no dots in the names of parameters, and some names are taken."""
@@ -113,3 +117,8 @@ class OnnxModule(nn.Module):
         kept = self._plan.quantised.get(name)
         stored = current.astype(original.dtype) if kept is None else kept.quantised(current)
         return np.where(current == self._floats(name, original), original, stored)
+
+
+def _needed(values: np.ndarray) -> np.ndarray:
+    """What the way back needs of a constant's values: all of a narrow type, of float32 the shape alone."""
+    return np.broadcast_to(np.zeros((), np.float32), values.shape) if values.dtype == np.float32 else values
