@@ -143,7 +143,7 @@ def t5_encoder() -> nn.Module:
 
 _T5: dict[str, Any] = {
     "vocab_size": WORDS, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
-    "decoder_start_token_id": 0,
+    "decoder_start_token_id": 0, "attn_implementation": "eager",
 }  # fmt: skip
 
 
