@@ -130,9 +130,10 @@ class Flow:
             self.fixed.update(outputs)
         elif node.op_type not in ("Shape", "Size"):
             self._mark(outputs, inputs)
-        if inputs and not any(name in self.live for name in inputs):
+        if inputs:
             first = self.aliases.get(inputs[0])
             self.numbers.follow(node, None if first is None else first.shape)
+        if inputs and not any(name in self.live for name in inputs):
             given = [self.aliases.get(name) for name in node.input]
             found = seen_through(node, given, self.numbers.of, self._declared_rank)
             for name, alias in zip(node.output, found, strict=False):
