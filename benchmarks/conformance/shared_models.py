@@ -6,7 +6,9 @@ Each model as ONNX, with external data in a `.zip`, in float16, in int8 with Q/D
 as `.pt2`. "as sent" is the file in its own runtime (torch for the last two), "back" what import and
 write-back make of it without training, "values changed" the values that differ in it. "job" is a whole
 `prune` at density 1 with a learning rate so small that it changes nothing that matters: its dense and its
-pruned accuracy. All on the test images. Writes `results/conformance_shared.{json,md}`.
+pruned accuracy, which may differ by 0.3 points, for BatchNorm statistics follow the training images and
+integer weights that are zero become one step, as all weights are kept. All on the test images. Writes
+`results/conformance_shared.{json,md}`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ MODELS = ("resnet20", "resnet56")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESS = {"scale": 1 / 255, "mean": MEAN, "std": STD, "layout": "nchw"}
 TRAIN_ROWS, BATCH = 512, 128
-CLOSE = 0.05
+CLOSE = 0.3
+"""Points of accuracy that a job at density 1 may differ by."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -73,7 +77,7 @@ def _notes() -> list[str]:
 
 
 def _row(name: str, kind: str, path: Path, data: dict[str, Array]) -> dict[str, Any]:
-    print(name, kind, flush=True)
+    print(name, kind, file=sys.stderr, flush=True)
     row: dict[str, Any] = {"model": name, "format": kind}
     try:
         row |= _measured(path, data)
@@ -98,8 +102,7 @@ def _measured(path: Path, data: dict[str, Array]) -> dict[str, Any]:
         }
     )
     quality = prune(path, data, spec).report.quality
-    same = changed == 0 and abs(as_sent - written) < CLOSE
-    same = same and abs(quality.pruned.value - as_sent) < CLOSE
+    same = changed == 0 and as_sent == written and abs(quality.pruned.value - as_sent) <= CLOSE
     return {
         "as sent %": round(as_sent, 2),
         "back %": round(written, 2),

@@ -45,6 +45,8 @@ def _possible(raw: RawData) -> Iterator[InputShapes]:
 def _row_shapes(row: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     images: list[tuple[int, int, int]] = []
     if len(row) == 2:
+        if row[0] != row[1]:
+            yield row  # a convolution refuses it, while a recurrent net that was traced also runs on images
         images = [(row[0], row[1], 1)]
     elif len(row) == 3:
         images = [(row[0], row[1], row[2])] if row[2] in (1, 3, 4) else []
