@@ -82,6 +82,7 @@ def test_defects_are_named(arrays: dict[str, np.ndarray], error: type[DataError]
         (np.zeros((12, 28, 28), np.uint8), (2, 1, 28, 28)),
         (np.zeros((12, 32, 32, 3), np.uint8), (2, 3, 32, 32)),
         (np.zeros((12, 3, 32, 32), np.float32), (2, 3, 32, 32)),
+        (np.zeros((12, 24, 16), np.float32), (2, 24, 16)),
         (np.zeros((12, 13), np.float32), (2, 13)),
     ],
 )
