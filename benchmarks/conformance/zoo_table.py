@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,4 +70,4 @@ def _notes(results: Sequence[Result]) -> list[str]:
 
 def _why(result: Result) -> str:
     said = result.get("error") or ", ".join(result["no gradient"])
-    return str(said).replace("|", "/").replace("\n", " ")[:300]
+    return re.sub(r"\x1b?\[\d+m", "", str(said)).replace("|", "/").replace("\n", " ")[:300]
