@@ -1,6 +1,6 @@
 """Model file <-> trainable module. ONNX is the one inner representation."""
 
-from prune_engine.formats.conversion import InputShapes
+from prune_engine.formats.conversion.process import InputShapes
 from prune_engine.formats.graph import Graph, opset_versions
 from prune_engine.formats.importer import import_onnx
 from prune_engine.formats.infos import input_infos, output_infos

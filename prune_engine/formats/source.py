@@ -13,12 +13,12 @@ import onnx
 
 from prune_engine.formats import storage
 from prune_engine.formats.bundle import read_bundle, write_bundle
-from prune_engine.formats.conversion import InputShapes
+from prune_engine.formats.conversion.process import InputShapes
+from prune_engine.formats.conversion.pt2 import convert_pt2
+from prune_engine.formats.conversion.torchscript import convert_torchscript
 from prune_engine.formats.onnx_file import check_model, parse_onnx
-from prune_engine.formats.pt2 import convert_pt2
 from prune_engine.formats.recognise import recognise
 from prune_engine.formats.storage import Storage
-from prune_engine.formats.torchscript import convert_torchscript
 
 
 @dataclass(frozen=True)

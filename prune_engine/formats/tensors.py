@@ -105,7 +105,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
 
 def to_numpy(tensor: TensorProto, where: str = "A tensor") -> np.ndarray:
     """The values of a tensor (bfloat16 as ml_dtypes' bfloat16). Raises what `check_tensor` raises."""
-    if tensor.data_type == TensorProto.FLOAT and tensor.HasField("raw_data") and not tensor.external_data:
+    plain = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) <= _MOST_DIMENSIONS
+    if plain and tensor.HasField("raw_data") and not tensor.external_data:
         raw = tensor.raw_data  # each look at it copies it
         if all(size >= 0 for size in tensor.dims) and len(raw) == 4 * math.prod(tensor.dims):
             return np.frombuffer(raw, "<f4").reshape(tuple(tensor.dims))

@@ -59,7 +59,7 @@ def convert(module: str, request: dict[str, object], what: str) -> Converted:
 
 def _run(folder: Path, module: str, request: dict[str, object], what: str) -> dict[str, list[str] | str]:
     """Runs the converter in `folder`; its answer is `answer.json` there."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ} | _SAFE
     environment["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [environment.get("PYTHONPATH")])])
     # -P: the working folder, into which the process writes, is no place to import from.

@@ -17,7 +17,7 @@ from typing import Any
 
 from prune_engine.errors import ModelError, ModelUnsafeError
 from prune_engine.formats.bundle import DAMAGED
-from prune_engine.formats.conversion import Converted, convert
+from prune_engine.formats.conversion.process import Converted, convert
 
 _LARGEST_RATIO = 20  # unpacked over packed size; torch stores its archives uncompressed
 _LARGEST_JSON = 512 << 20  # bytes
@@ -118,7 +118,9 @@ def convert_pt2(path: Path) -> Converted:
         ConversionError: torch or its exporter refuses it, or the export computes something else.
     """
     scan_pt2(path)
-    return convert("prune_engine.formats.pt2_export", {"model": str(path.resolve())}, "torch.export archive")
+    return convert(
+        "prune_engine.formats.conversion.pt2_export", {"model": str(path.resolve())}, "torch.export archive"
+    )
 
 
 def scan_pt2(path: Path) -> None:

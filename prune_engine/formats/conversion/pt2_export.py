@@ -1,4 +1,4 @@
-"""The process that loads a `.pt2` archive and exports it: `python -m prune_engine.formats.pt2_export`.
+"""The process that loads a `.pt2` archive and exports it, run with `python -m` by `process.py`.
 
 Request: `{"model": path}`. The archive has been looked through by `pt2.scan_pt2`.
 """
@@ -18,8 +18,15 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from prune_engine.errors import ConversionError
-from prune_engine.formats.comparison import TOLERANCE, answer, compare, distance, first_line, flat_tensors
-from prune_engine.formats.exporter_quirks import put_right
+from prune_engine.formats.conversion.comparison import (
+    TOLERANCE,
+    answer,
+    compare,
+    distance,
+    first_line,
+    flat_tensors,
+)
+from prune_engine.formats.conversion.exporter_quirks import put_right
 
 OPSET = 20
 ROUTE = f"torch.onnx.export of a torch.export program, opset {OPSET}"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from prune_engine.formats import pt2_export, torchscript_export
+from prune_engine.formats.conversion import pt2_export, torchscript_export
 
 GONE = (
     "torch {version} has no {what} any more, on which {route} relies. Find another way, or bound torch in "

@@ -10,7 +10,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from prune_engine.formats.sequences import attribute, declared_sizes, known_integers, without_sequences
+from prune_engine.formats.conversion.sequences import (
+    attribute,
+    declared_sizes,
+    known_integers,
+    without_sequences,
+)
 
 
 def put_right(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import helper
 
-from prune_engine.formats.sequences import without_sequences
+from prune_engine.formats.conversion.sequences import without_sequences
 from tests.prune_engine.formats.graphs import model
 from tests.prune_engine.formats.running import run
 

@@ -1,4 +1,4 @@
-"""The process that exports a TorchScript archive: `python -m prune_engine.formats.torchscript_export`.
+"""The process that exports a TorchScript archive, run with `python -m` by `process.py`.
 
 Request: `{"model": path, "shapes": [...], "input_specs": {...} | null}`. The archive has been looked through
 by `torchscript.scan_archive`. Two routes are tried; what comes out is compared with the original each time.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prune_engine.errors import ConversionError
-from prune_engine.formats.comparison import (
+from prune_engine.formats.conversion.comparison import (
     TOLERANCE,
     answer,
     compare,
@@ -26,12 +26,17 @@ from prune_engine.formats.comparison import (
     flat_tensors,
     last_line,
 )
-from prune_engine.formats.exporter_quirks import put_right
-from prune_engine.formats.sequences import without_sequences
-from prune_engine.formats.torchscript_dicts import return_tuples
-from prune_engine.formats.torchscript_inputs import Example, argument_names, candidates, random_inputs
-from prune_engine.formats.torchscript_names import with_names
-from prune_engine.formats.torchscript_symbolics import register_symbolics
+from prune_engine.formats.conversion.exporter_quirks import put_right
+from prune_engine.formats.conversion.sequences import without_sequences
+from prune_engine.formats.conversion.torchscript_dicts import return_tuples
+from prune_engine.formats.conversion.torchscript_inputs import (
+    Example,
+    argument_names,
+    candidates,
+    random_inputs,
+)
+from prune_engine.formats.conversion.torchscript_names import with_names
+from prune_engine.formats.conversion.torchscript_symbolics import register_symbolics
 
 OPSET = 17
 ROUTE = f"torch.onnx.export, TorchScript-based, opset {OPSET}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_engine.formats import import_onnx
-from prune_engine.formats.exporter_quirks import put_right
+from prune_engine.formats.conversion.exporter_quirks import put_right
 from tests.prune_engine.formats.running import distance, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

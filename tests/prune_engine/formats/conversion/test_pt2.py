@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
 from prune_engine.formats import import_onnx, read_model
-from prune_engine.formats.pt2 import scan_pt2
-from prune_engine.formats.pt2_export import export
+from prune_engine.formats.conversion.pt2 import scan_pt2
+from prune_engine.formats.conversion.pt2_export import export
 from tests.prune_engine.formats.running import distance, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
-from prune_engine.formats import import_onnx, read_model, torchscript_export
+from prune_engine.formats import import_onnx, read_model
+from prune_engine.formats.conversion import torchscript_export
+from prune_engine.formats.conversion.torchscript import scan_archive
+from prune_engine.formats.conversion.torchscript_export import ROUTE, ROUTE_EXPORT, export
 from prune_engine.formats.recognise import recognise
-from prune_engine.formats.torchscript import scan_archive
-from prune_engine.formats.torchscript_export import ROUTE, ROUTE_EXPORT, export
 from tests.prune_engine.formats.running import distance, run
 from tests.prune_engine.formats.zoo import build, inputs
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
-from prune_engine.formats.conversion import Converted, InputShapes, convert
+from prune_engine.formats.conversion.process import Converted, InputShapes, convert
 
 _LARGEST_RATIO = 20  # unpacked over packed size; torch stores its archives uncompressed
 _DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -94,4 +94,4 @@ def convert_torchscript(
         "shapes": candidate_shapes,
         "input_specs": None if input_specs is None else dict(input_specs),
     }
-    return convert("prune_engine.formats.torchscript_export", request, "TorchScript file")
+    return convert("prune_engine.formats.conversion.torchscript_export", request, "TorchScript file")
