@@ -8,6 +8,7 @@ from prune_engine.errors import ModelError, NoPrunableWeightsError
 from prune_engine.formats.batch import free_batch
 from prune_engine.formats.compiler import Compiler
 from prune_engine.formats.fitting import require_fitting_weights
+from prune_engine.formats.fusing import fused
 from prune_engine.formats.graph import Graph
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.reading import read_graph
@@ -62,7 +63,7 @@ def compile_graph(proto: onnx.ModelProto) -> OnnxModule:
 
 
 def _module(graph: Graph, roles: Roles) -> OnnxModule:
-    plan = Compiler(graph, roles).run()
+    plan = Compiler(fused(graph), roles).run()
     plan = free_batch(plan, [graph.shapes.get(value.name, ()) for value in graph.inputs])
     return OnnxModule(
         plan,
