@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prune_engine.errors import ModelError
 from prune_engine.formats import import_onnx, write_back
 from prune_engine.formats.onnx_file import parse_onnx
+from tests.prune_engine.formats import test_branches
 from tests.prune_engine.formats import test_control_flow as control_flow
 from tests.prune_engine.formats.graphs import linear
 from tests.prune_engine.formats.zoo import build, export, inputs
@@ -27,7 +28,7 @@ def files() -> list[bytes]:
         linear(),
         control_flow.looping(np.array(3), np.array(True), control_flow.UNTIL_LARGE),
         control_flow.scanning(num_scan_inputs=2),
-        control_flow.branching(control_flow.BY_ROWS, {"zero": np.array(0), "five": np.array(5)}),
+        test_branches.branching(test_branches.BY_ROWS, {"zero": np.array(0), "five": np.array(5)}),
     ]
     for proto in handmade:
         for value in proto.graph.output:
