@@ -27,6 +27,7 @@ from prune_engine.report import Check
 Array = np.ndarray[Any, Any]
 
 _OWN = 3.0
+_TIES = 0.05  # share of class numbers that may differ: two classes may score the same to the last digit
 _LABELS = (np.int32, np.int64, np.bool_)
 
 
@@ -92,7 +93,8 @@ def _within(found: tuple[float, float], allowed: Precision) -> bool:
 def _differences(mine: Sequence[Array], theirs: Sequence[Array]) -> tuple[float, float]:
     """The largest and the mean difference over the largest magnitude, of the output where it is worst.
 
-    Class numbers are not near or far: of these the share that differs counts as the largest difference.
+    Class numbers are not near or far: of these the share that differs counts as the largest difference, where
+    it is more than a tie here and there.
     """
     pairs = [_difference(a, b) for a, b in zip(mine, theirs, strict=True)]
     return max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
@@ -102,7 +104,8 @@ def _difference(mine: Array, theirs: Array) -> tuple[float, float]:
     if mine.shape != theirs.shape:
         return float("inf"), float("inf")
     if theirs.dtype in _LABELS:
-        return (float((mine != theirs).mean()) if mine.size else 0.0), 0.0
+        share = float((mine != theirs).mean()) if mine.size else 0.0
+        return (share if share > _TIES else 0.0), 0.0
     a, b = mine.astype(np.float64), theirs.astype(np.float64)
     scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0)) or 1.0
     difference = np.abs(np.subtract(a, b, where=a != b, out=np.zeros_like(a)))  # infinities may be equal

@@ -107,6 +107,26 @@ def test_class_numbers_agree_or_do_not() -> None:
     assert not check(proto, module)[0]
 
 
+def test_a_row_whose_two_classes_tie_may_fall_to_either() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("ArgMax", ["p"], ["y"], axis=1, keepdims=0),
+    ]
+    proto = graph(nodes, {"w": np.eye(8, 3, dtype=np.float32)}, TensorProto.INT64)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    rows = np.zeros((32, 8), np.float32)
+    rows[:, 0], rows[:, 1] = 1.0, 0.5
+    rows[:1, 1] = 1.0  # the tie: the first class, until its weight is a little smaller
+    module = import_onnx(proto)
+    with torch.no_grad():
+        module.weights["w"][0, 0] -= 1e-6
+    runtime = session(proto)
+    assert (module(torch.from_numpy(rows))[0].numpy() != runtime.run(None, {"x": rows})[0]).sum() == 1
+    assert outputs_agree(proto, runtime, module, {"x": rows}).passed
+    rows[:2, 1] = 1.0
+    assert not outputs_agree(proto, runtime, module, {"x": rows}).passed
+
+
 def test_equal_infinities_agree() -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Div", ["p", "o"], ["y"])]
     proto = graph(nodes, {"w": RANDOM.standard_normal((8, 3)).astype("f4"), "o": np.zeros(1, np.float32)})
