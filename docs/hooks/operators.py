@@ -30,12 +30,15 @@ CONTROL = ("Constant", "If", "Loop", "Scan")
 """Operators that the importer itself sees to, so that they have no row."""
 
 LIMITS = {
+    ("", "BatchNormalization"): "one statistic a channel",
     ("", "BitCast"): "to 8 bits or more",
+    ("", "CausalConvWithState"): "[batch, channels, length]",
     ("", "Einsum"): "a weight where one of two operands is constant",
     ("", "Gather"): "a weight where it looks up the rows of a constant matrix",
     ("", "GridSample"): "volumes without cubic",
     ("", "GRU"): "the activations of the standard",
     ("", "If"): "weights in both branches",
+    ("", "LinearAttention"): "not more key heads than query heads",
     ("", "Loop"): "weights in the body",
     ("", "LSTM"): "no peepholes",
     ("", "NonMaxSuppression"): "no gradient, so train on the scores and boxes before it",
@@ -49,7 +52,14 @@ LIMITS = {
     ("ai.onnx.ml", "LinearClassifier"): "labels that are numbers",
     ("ai.onnx.ml", "OneHotEncoder"): "of numbers, not of strings",
     ("ai.onnx.ml", "TreeEnsembleClassifier"): "labels that are numbers",
-    ("com.microsoft", "GroupQueryAttention"): "no quantised cache",
+    ("com.microsoft", "Attention"): "no shared buffer of past and present, no mask of four axes",
+    ("com.microsoft", "BiasDropout"): "not in training mode",
+    ("com.microsoft", "BitmaskBiasDropout"): "not in training mode",
+    ("com.microsoft", "BitmaskDropout"): "not in training mode",
+    ("com.microsoft", "CausalConvWithState"): "[batch, channels, length], the last state alone",
+    ("com.microsoft", "CDist"): "euclidean and sqeuclidean",
+    ("com.microsoft", "GroupQueryAttention"): "no quantised cache, no scores as an output",
+    ("com.microsoft", "LinearAttention"): "not more key heads than query heads, the last state alone",
     ("com.microsoft", "MatMulNBits"): "2, 4 and 8 bits",
     ("com.microsoft", "SkipGroupNorm"): "channels last",
 }
