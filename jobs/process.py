@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 _PR_SET_PDEATHSIG = 1
+_CPU_GRACE = 5  # seconds
 _REASONS = {
     signal.SIGKILL: "it was killed, probably because it ran out of memory",
     signal.SIGSEGV: "native code crashed",
@@ -18,6 +19,7 @@ _REASONS = {
     signal.SIGILL: "native code uses instructions that this processor lacks",
     signal.SIGFPE: "native code crashed in arithmetic",
     signal.SIGTERM: "somebody ended it",
+    signal.SIGXCPU: "it used up its processor time",
 }
 
 
@@ -34,22 +36,28 @@ def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], Non
         return None
     libc = ctypes.CDLL(None, use_errno=True)  # looked up before the fork: the child must not allocate much
     parent = os.getpid()
-    chosen = {kind: _allowed(kind, most) for kind, most in (limits or {}).items()}
+    chosen = {kind: _limit(kind, most) for kind, most in (limits or {}).items()}
 
     def arrange() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it ended in between
             os._exit(1)
-        for kind, most in chosen.items():
-            resource.setrlimit(kind, (most, most))
+        for kind, limit in chosen.items():
+            resource.setrlimit(kind, limit)
 
     return arrange
 
 
-def _allowed(kind: int, most: int) -> int:
-    """The limit, or the one that we are under ourselves where that is lower."""
-    hard = resource.getrlimit(kind)[1]
-    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+def _limit(kind: int, most: int) -> tuple[int, int]:
+    """The soft and the hard limit, not above those that we are under ourselves.
+
+    Processor time has a later hard limit: at the soft one the process ends by SIGXCPU, which says why, and at
+    the hard one by SIGKILL, as for want of memory.
+    """
+    ours = resource.getrlimit(kind)[1]
+    later = most + _CPU_GRACE if kind == resource.RLIMIT_CPU else most
+    soft, hard = (size if ours == resource.RLIM_INFINITY else min(size, ours) for size in (most, later))
+    return soft, hard
 
 
 def ended(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 
@@ -28,10 +29,15 @@ def test_a_child_has_no_more_than_its_limits() -> None:
     assert "MemoryError" in done.stderr
 
 
-def test_processor_time_runs_out() -> None:
+def test_a_process_that_runs_out_of_processor_time_ends_by_the_signal_that_says_so() -> None:
     done = started("while True: pass", {resource.RLIMIT_CPU: 1})
-    assert done.returncode < 0
-    assert "SIG" in ended(done.returncode)
+    assert done.returncode == -signal.SIGXCPU
+    assert "processor time" in ended(done.returncode)
+
+
+def test_one_that_ignores_the_signal_is_killed_all_the_same() -> None:
+    program = "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    assert started(program, {resource.RLIMIT_CPU: 1}).returncode == -signal.SIGKILL
 
 
 def test_a_limit_above_our_own_is_our_own() -> None:
