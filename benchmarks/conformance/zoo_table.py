@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.conformance.zoo_export import ROUTES
+from benchmarks.conformance.zoo_export import CACHE, ROUTES
 from benchmarks.machine import store
 
 Result = dict[str, Any]
@@ -69,5 +69,5 @@ def _notes(results: Sequence[Result]) -> list[str]:
 
 
 def _why(result: Result) -> str:
-    said = result.get("error") or ", ".join(result["no gradient"])
-    return re.sub(r"\x1b?\[\d+m", "", str(said)).replace("|", "/").replace("\n", " ")[:300]
+    said = str(result.get("error") or ", ".join(result["no gradient"])).replace(f"{CACHE}/", "")
+    return re.sub(r"\x1b?\[\d+m", "", said).replace("|", "/").replace("\n", " ")[:300]
