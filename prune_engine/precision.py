@@ -7,11 +7,12 @@ takes the values behind it along: single values may be apart by a few steps, the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto
+from onnx import NodeProto, TensorProto
+
+from prune_engine.formats.graph import all_graphs, all_nodes
 
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits")
 
@@ -47,7 +48,7 @@ def precision_of(proto: onnx.ModelProto) -> Precision:
     nodes = _nodes(proto)
     if any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes):
         return QUANTISED
-    types = {tensor.data_type for graph in _graphs(proto.graph) for tensor in graph.initializer}
+    types = {tensor.data_type for graph in all_graphs(proto.graph) for tensor in graph.initializer}
     for node in nodes:
         types |= {a.t.data_type for a in node.attribute if a.HasField("t")}
         types |= {a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"}
@@ -63,15 +64,4 @@ def is_quantised(proto: onnx.ModelProto) -> bool:
 
 
 def _nodes(proto: onnx.ModelProto) -> list[NodeProto]:
-    nodes = [node for graph in _graphs(proto.graph) for node in graph.node]
-    return nodes + [node for function in proto.functions for node in function.node]
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and the bodies in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            bodies: Sequence[GraphProto] = [attribute.g] if attribute.HasField("g") else attribute.graphs
-            for body in bodies:
-                yield from _graphs(body)
+    return [*all_nodes(proto.graph.node), *(node for function in proto.functions for node in function.node)]

@@ -181,10 +181,6 @@ class Compiler:
                 self._step(Tensor.tolist, (self.tensor_slot(name),), slot)
         return self.as_host[name]
 
-    def value_of(self, name: str) -> Value:
-        """Where a value lies, or what it is known to be."""
-        return self.values[name]
-
     def add_node(self, proto: NodeProto) -> None:
         """One node: nothing where its result is known, else a step.
 

@@ -13,6 +13,7 @@ from onnx import NodeProto, helper
 
 from prune_engine.formats.graph import Graph, domain_of, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
+from prune_engine.formats.operators.quantization import MICROSOFT
 from prune_engine.formats.tensors import to_numpy
 
 _ROUNDING = 1e-3  # constants are written in float16 too
@@ -38,7 +39,7 @@ class _Fuser:
                 last = nodes[-1]
                 gone.update(id(part) for part in nodes[:-1])
                 made[id(last)] = helper.make_node(
-                    "Gelu", [x], [last.output[0]], name=node_name(last), domain="com.microsoft"
+                    "Gelu", [x], [last.output[0]], name=node_name(last), domain=MICROSOFT
                 )
         if not made:
             return self.graph

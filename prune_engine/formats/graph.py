@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from prune_engine.errors import ModelError
 from prune_engine.formats.sparse import dense_tensor
@@ -115,14 +115,28 @@ class Graph:
         return {name: node for node in self.every_node for name in node.output if name}
 
 
+def graphs_in(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node holds in its attributes, not those within them."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and all that its nodes hold."""
+    yield graph
+    for node in graph.node:
+        for body in graphs_in(node):
+            yield from all_graphs(body)
+
+
 def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes and those of their subgraphs."""
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            bodies = [attribute.g] if attribute.HasField("g") else attribute.graphs
-            for body in bodies:
-                yield from all_nodes(body.node)
+        for body in graphs_in(node):
+            yield from all_nodes(body.node)
 
 
 def node_name(node: NodeProto) -> str:

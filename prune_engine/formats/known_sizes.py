@@ -7,15 +7,14 @@ the number of axes is often not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import NodeProto
 
+from prune_engine.formats.aliases import Numbers
 from prune_engine.formats.graph import Graph, Shape, attribute_value, domain_of
-
-Numbers = Callable[[str], "np.ndarray | None"]
 
 _SAME = frozenset((
     "Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Mish",
@@ -82,16 +81,17 @@ class KnownSizes:
         if node.op_type == "MatMul":
             columns = {1: given[1].of[1]} if 1 in given[1].of else {}
             return Sizes(first.rank, {**{axis: n for axis, n in first.of.items() if axis > 1}, **columns})
+        if node.op_type not in ("Gemm", "Transpose", "Unsqueeze"):
+            return None
         attributes = {a.name: attribute_value(a) for a in node.attribute}
         if node.op_type == "Gemm":
             axis = 2 if attributes.get("transB", 0) else 1
             return Sizes(2, {1: given[1].of[axis]} if axis in given[1].of else {})
-        if node.op_type == "Transpose" and (order := attributes.get("perm")):
-            return _transposed(first, order)
-        if node.op_type == "Unsqueeze":
-            axes = attributes.get("axes") if len(node.input) == 1 else numbers(node.input[1])
-            return None if axes is None else _unsqueezed(first, np.reshape(axes, -1).tolist())
-        return None
+        if node.op_type == "Transpose":
+            order = attributes.get("perm")
+            return _transposed(first, order) if order else None
+        axes = attributes.get("axes") if len(node.input) == 1 else numbers(node.input[1])
+        return None if axes is None else _unsqueezed(first, np.reshape(axes, -1).tolist())
 
 
 def _sizes(shape: Shape) -> Sizes:

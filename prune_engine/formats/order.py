@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto
 
 from prune_engine.errors import ModelError
-from prune_engine.formats.graph import node_name
+from prune_engine.formats.graph import graphs_in, node_name
 
 
 def computing_order(graph: onnx.GraphProto, known: AbstractSet[str]) -> list[int]:
@@ -72,11 +72,10 @@ def computing_order(graph: onnx.GraphProto, known: AbstractSet[str]) -> list[int
 def captured_values(node: NodeProto) -> set[str]:
     """Values of the outer graph that a node's subgraphs read; empty for a node without any."""
     names: set[str] = set()
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-            own = {v.name for v in body.input} | {t.name for t in body.initializer}
-            own |= {name for inner in body.node for name in inner.output}
-            for inner in body.node:
-                names |= ({name for name in inner.input if name} | captured_values(inner)) - own
-            names |= {value.name for value in body.output} - own
+    for body in graphs_in(node):
+        own = {v.name for v in body.input} | {t.name for t in body.initializer}
+        own |= {name for inner in body.node for name in inner.output}
+        for inner in body.node:
+            names |= ({name for name in inner.input if name} | captured_values(inner)) - own
+        names |= {value.name for value in body.output} - own
     return names
