@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from prune_engine import Inspection, inspect
 from prune_engine.inspection_page import outlook, render_inspection, sentences
 from prune_engine.typography import THIN
+from tests.browser import undisturbed
 from tests.prune_engine import inspected
 from tests.prune_engine.sample_report import HOSTILE_NAMES
 
@@ -85,16 +86,5 @@ def test_the_page_fits_and_needs_nothing_else(
 ) -> None:
     file = tmp_path / "inspection.html"
     file.write_text(render_inspection(found), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    complaints: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(file.as_uri(), wait_until="load")
-    widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]")
-    assert max(widths[:2]) <= widths[2] == width, "the page scrolls sideways"
-    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    assert complaints == []
-    page.close()
+    with undisturbed(browser, file, width, scheme):
+        pass

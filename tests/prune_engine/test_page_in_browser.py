@@ -10,6 +10,7 @@ from playwright.sync_api import Browser
 
 from prune_engine.page import render_html
 from prune_engine.report import Report
+from tests.browser import undisturbed
 from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report
 
 REPORTS = {
@@ -29,23 +30,11 @@ def test_the_page_fits_and_needs_nothing_else(
 ) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_html(report), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    complaints: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(file.as_uri(), wait_until="load")
-    widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]")
-    assert max(widths[:2]) <= widths[2] == width, "the page scrolls sideways"
-    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    assert complaints == []
-    for picture in page.locator("figure svg").all():
-        box = picture.bounding_box()
-        assert box is not None
-        assert 0 < box["width"] <= width
-    page.close()
+    with undisturbed(browser, file, width, scheme) as page:
+        for picture in page.locator("figure svg").all():
+            box = picture.bounding_box()
+            assert box is not None
+            assert 0 < box["width"] <= width
 
 
 def _luminance(colour: list[float]) -> float:

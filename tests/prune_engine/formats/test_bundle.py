@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from prune_engine.errors import ExternalDataError, ModelError, ModelUnsafeError
 from prune_engine.formats import import_onnx, read_model, save_model, write_back
 from prune_engine.formats.bundle import read_bundle
+from tests.prune_engine.formats.damaged import damaged
 from tests.prune_engine.formats.graphs import linear, model, values
 from tests.prune_engine.formats.running import distance, run
 
@@ -197,16 +198,9 @@ def test_an_archive_that_unpacks_to_far_too_much_is_refused_before_it_is_unpacke
 def test_damage_is_an_error_and_never_a_wrong_model(tmp_path: Path, method: int) -> None:
     """Whatever is read after bits were flipped has every byte as it was: the zip's checksums are compared."""
     data = pack(tmp_path / "m.zip", files(tmp_path), method).read_bytes()
-    rng = np.random.default_rng(0)
     path = tmp_path / "broken.zip"
     refused = 0
-    for trial in range(200):
-        broken = bytearray(data)
-        if trial % 3 == 0:
-            broken = broken[: int(rng.integers(1, len(data)))]
-        else:
-            for place in rng.integers(0, len(data), 1 + trial % 4):
-                broken[place] ^= 1 << int(rng.integers(8))
+    for broken in damaged(data, 200, most=4):
         path.write_bytes(broken)
         try:
             source = read_model(path)

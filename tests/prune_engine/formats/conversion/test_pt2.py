@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from prune_engine.errors import ConversionError, ModelError, ModelUnsafeError
 from prune_engine.formats import import_onnx, read_model
 from prune_engine.formats.conversion.pt2 import scan_pt2
 from prune_engine.formats.conversion.pt2_export import export
+from tests.prune_engine.formats.damaged import damaged
 from tests.prune_engine.formats.running import distance, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -207,16 +207,9 @@ def test_a_payload_that_is_a_pickle_or_too_small_is_refused(dynamic: tuple[Path,
 def test_damage_is_an_error_and_no_crash(dynamic: tuple[Path, nn.Module], tmp_path: Path) -> None:
     """Cut off or with flipped bits: refused, or (where a bit has no meaning) still the same model."""
     data = dynamic[0].read_bytes()
-    rng = np.random.default_rng(0)
     path = tmp_path / "m.pt2"
     refused = 0
-    for trial in range(150):
-        broken = bytearray(data)
-        if trial % 3 == 0:
-            broken = broken[: int(rng.integers(1, len(data)))]
-        else:
-            for place in rng.integers(0, len(data), 1 + trial % 5):
-                broken[place] ^= 1 << int(rng.integers(8))
+    for broken in damaged(data, 150):
         path.write_bytes(broken)
         try:
             scan_pt2(path)

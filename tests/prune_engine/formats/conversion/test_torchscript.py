@@ -18,6 +18,7 @@ from prune_engine.formats.conversion import torchscript_export
 from prune_engine.formats.conversion.torchscript import scan_archive
 from prune_engine.formats.conversion.torchscript_export import ROUTE, ROUTE_EXPORT, export
 from prune_engine.formats.recognise import recognise
+from tests.prune_engine.formats.damaged import damaged
 from tests.prune_engine.formats.running import distance, run
 from tests.prune_engine.formats.zoo import build, inputs
 
@@ -283,15 +284,8 @@ def test_code_cannot_hide_behind_capital_letters(tmp_path: Path, members: dict[s
 
 def test_damage_is_an_error_and_no_crash(tmp_path: Path) -> None:
     data = trace(tmp_path, build("lenet"), inputs("lenet", 2)).read_bytes()
-    rng = np.random.default_rng(0)
     path = tmp_path / "broken.pt"
-    for trial in range(150):
-        broken = bytearray(data)
-        if trial % 3 == 0:
-            broken = broken[: int(rng.integers(1, len(data)))]
-        else:
-            for place in rng.integers(0, len(data), 1 + trial % 5):
-                broken[place] ^= 1 << int(rng.integers(8))
+    for broken in damaged(data, 150):
         path.write_bytes(broken)
         with contextlib.suppress(ModelError):
             recognise(path)
