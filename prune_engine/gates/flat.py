@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_engine.errors import ModelError
+from prune_engine.state import State, tensor_of
 
 
 class FlatParameters:
@@ -107,3 +108,12 @@ class FlatParameters:
         """A flat bool mask of the prunable weights as name -> array of the weight's shape."""
         layers = self.layers(mask.cpu())
         return {name: layer.numpy().copy() for name, layer in zip(self._prunable_names, layers, strict=True)}
+
+    def state(self) -> State:
+        """The trained values; what is shown follows from them with the next step."""
+        return {"values": self.values}
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self.values.copy_(tensor_of(state, "values"))
+        self.shown.copy_(self.values)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from prune_engine.gates.budget import BISECTIONS, density_shift
 from prune_engine.gates.noise import LogisticBank
+from prune_engine.state import State, part, prefixed, tensor_of
 
 FOLLOWING = 11
 """Bisections where the shift is nearly known: to a thousandth of a logit."""
@@ -82,6 +83,18 @@ class LogisticGates:
         if self.temperature != 1.0:
             self.gradient.div_(self.temperature)
         pass_open(gradient, self._noisy, gradient)
+
+    def state(self) -> State:
+        """Logits and noise; the sample is not part of it, as every step begins with a new one."""
+        noise = {} if self._bank is None else prefixed("noise", self._bank.state())
+        return {"logits": self.logits, "held": int(self._held), **noise}
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self.logits.copy_(tensor_of(state, "logits"))
+        self._held = bool(state["held"])
+        if self._bank is not None:
+            self._bank.load(part(state, "noise"))
 
 
 def pass_open(values: Tensor, noisy: Tensor, out: Tensor) -> None:

@@ -7,6 +7,8 @@ import random
 import torch
 from torch import Tensor
 
+from prune_engine.state import State, tensor_of
+
 SPARE = 1 << 18
 
 
@@ -33,3 +35,12 @@ class LogisticBank:
         """The next `size` samples, a view of the bank: not to be written to."""
         offset = self._offsets.randrange(SPARE + 1)
         return self._samples[offset : offset + self._size]
+
+    def state(self) -> State:
+        """Where the offsets go on."""
+        version, words, _ = self._offsets.getstate()
+        return {"version": version, "words": torch.tensor(words, dtype=torch.int64)}
+
+    def load(self, state: State) -> None:
+        """Go on with the offsets that followed `state()`."""
+        self._offsets.setstate((int(state["version"]), tuple(tensor_of(state, "words").tolist()), None))

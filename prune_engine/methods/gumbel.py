@@ -9,6 +9,7 @@ from prune_engine.gates import FlatParameters, LogisticGates, exact_mask
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.prior import prior_logits
 from prune_engine.methods.schedules import log_linear_density, one_cycle
+from prune_engine.state import State, load_optimiser, optimiser_state, part, prefixed
 
 START_DENSITY = 0.995
 HOLD_EVERY = 8
@@ -62,3 +63,18 @@ class Gumbel(Method):
     def mask(self) -> Tensor:
         """The gates of the highest logits; among equal ones those of the largest weights."""
         return exact_mask(self.gates.logits, self.settings.kept, self.flat.weights.abs())
+
+    def state(self) -> State:
+        """Gates, Adam's moments of their logits, and where the schedule is."""
+        return {
+            "density": self._density,
+            "step": self._step,
+            **prefixed("gates", self.gates.state()),
+            **prefixed("adam", optimiser_state(self._optimiser, self.gates.logits)),
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self._density, self._step = float(state["density"]), int(state["step"])
+        self.gates.load(part(state, "gates"))
+        load_optimiser(self._optimiser, self.gates.logits, part(state, "adam"))

@@ -8,6 +8,7 @@ from torch import Tensor
 from prune_engine.gates import FlatParameters, exact_mask
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.schedules import cubic_density
+from prune_engine.state import State, tensor_of
 
 UPDATES = 100
 
@@ -50,6 +51,15 @@ class Magnitude(Method):
     def mask(self) -> Tensor:
         """The largest weights of those that are still there."""
         return exact_mask(self._scores(), self.settings.kept)
+
+    def state(self) -> State:
+        """The mask now, and where the schedule is."""
+        return {"open": self._open, "density": self._density, "updates": self._updates}
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self._open.copy_(tensor_of(state, "open"))
+        self._density, self._updates = float(state["density"]), int(state["updates"])
 
     def _scores(self) -> Tensor:
         return self.flat.weights.abs().masked_fill_(~self._open, -1.0)

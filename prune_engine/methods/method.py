@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from prune_engine.gates import FlatParameters
+from prune_engine.state import State
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,11 @@ class Method(ABC):
     @abstractmethod
     def density(self) -> float:
         """Density that the schedule asks for now."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that the method has learned and drawn, between two steps; references, not copies."""
+
+    @abstractmethod
+    def load(self, state: State) -> None:
+        """Go on from `state()`, to the same bits."""

@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from prune_engine.state import State, tensor_of
+
 UPDATES = 17
 FEWEST_STEPS = 20
 """Steps that an update looks at, at least: fewer gradients say little of what is missed."""
@@ -86,3 +88,18 @@ class Regrowth:
         self._steps = 0
         self._updated = progress
         return goes, comes
+
+    def state(self) -> State:
+        """The sums, and when weights were last exchanged."""
+        return {
+            "sum": self._sum,
+            "squares": self._squares,
+            "steps": self._steps,
+            "updated": self._updated,
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self._sum.copy_(tensor_of(state, "sum"))
+        self._squares.copy_(tensor_of(state, "squares"))
+        self._steps, self._updated = int(state["steps"]), float(state["updated"])
