@@ -100,6 +100,15 @@ class LayerRow(_Part):
     dead_outputs: int
 
 
+class LeftOut(_Part):
+    """A prunable weight without gates in this run: trained where weights are trained, never pruned."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    reason: str
+
+
 class Metric(_Part):
     """The figure of merit. `unit`: `%` for accuracy and agreement, the label's unit for errors."""
 
@@ -213,6 +222,7 @@ class Report(_Part):
     data: DataInfo
     density: DensityInfo
     layers: list[LayerRow]
+    left_out: list[LeftOut] = []
     quality: QualityInfo
     size: SizeInfo
     operations: OperationsInfo

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from prune_engine.errors import SpecError
+from prune_engine.granularity import Granularity, parse_granularity
+from prune_engine.granularity import Patterns as GroupPatterns
 
 Auto = Literal["auto"]
 Method = Literal["gumbel", "magnitude"]
@@ -48,6 +51,31 @@ def _from_json(value: object) -> object:
     return value
 
 
+def _patterns(value: object) -> object:
+    """Form fields and command-line options carry patterns as a JSON list, with commas, or a single one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        listed = json.loads(value)
+    except (ValueError, RecursionError):
+        listed = None
+    if isinstance(listed, list) and all(isinstance(item, str) for item in listed):
+        return listed
+    return [part for piece in value.split(",") if (part := piece.strip())]
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+Patterns = Annotated[tuple[Pattern, ...], Field(max_length=1000), BeforeValidator(_patterns)]
+
+
+def _granularity(value: object) -> object:
+    return str(parse_granularity(value)) if isinstance(value, str) else value
+
+
+LayerDensity = tuple[Fraction | None, Fraction | None]
+"""The least and the most density of a layer; None: no bound."""
+
+
 class PruneSpec(BaseModel):
     """A pruning run as its user asks for it. Only `density` has no default."""
 
@@ -55,6 +83,39 @@ class PruneSpec(BaseModel):
 
     density: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
         description="Share of the prunable weights to keep, in (0, 1].", examples=[0.05]
+    )
+    granularity: Annotated[str, BeforeValidator(_granularity)] = Field(
+        "weight",
+        description="What is kept or goes as one: `weight`; `n:m`, n of every m weights along the inputs "
+        "(`2:4`); `RxC`, blocks of R outputs by C inputs (`16x16`). Layers that do not divide are left out.",
+        examples=["2:4", "4x1"],
+    )
+    layer_density: Annotated[dict[str, LayerDensity], BeforeValidator(_from_json)] = Field(
+        {},
+        description="Bounds on the density of single layers: "
+        '`{"conv1*": [0.2, null], "fc1.weight": [null, 0.05]}`, least and most by glob pattern.',
+        examples=[{"conv1*": [0.2, None]}],
+    )
+    include: Patterns = Field(
+        (),
+        description="Names of the weights to prune, or of the nodes that use them, as glob patterns; "
+        "none: all. The others are trained and stay dense. `fc1*`, `conv?.weight`, or a JSON list.",
+        examples=[["conv*", "fc1.weight"]],
+    )
+    exclude: Patterns = Field(
+        (),
+        description="Names of weights (or nodes) to leave dense, as glob patterns; wins over `include`.",
+        examples=[["*head*"]],
+    )
+    train_weights: bool = Field(
+        True,
+        description="`false`: only the mask is learned; what is kept has the value that it came with, "
+        "to the bit.",
+    )
+    init: Literal["given", "random"] = Field(
+        "given",
+        description="`given`: from the file's weights. `random`: from fresh weights, to train and prune at "
+        "once.",
     )
     method: Method = Field(
         "gumbel", description="`gumbel`: learned gates. `magnitude`: gradual magnitude pruning."
@@ -124,6 +185,56 @@ class PruneSpec(BaseModel):
     )
 
 
+    @property
+    def units(self) -> Granularity:
+        """`granularity`, read."""
+        return parse_granularity(self.granularity)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _patterns_have_a_density(cls, fields: Any) -> Any:
+        """n:m says the density itself."""
+        if not isinstance(fields, dict) or fields.get("density") is not None:
+            return fields
+        try:
+            units = parse_granularity(str(fields.get("granularity", "weight")))
+        except ValueError:
+            return fields
+        return {**fields, "density": units.density} if isinstance(units, GroupPatterns) else fields
+
+    @model_validator(mode="after")
+    def _granularity_goes_with_the_rest(self) -> PruneSpec:
+        units = self.units
+        if isinstance(units, GroupPatterns):
+            if self.density is not None and abs(self.density - units.density) > 1e-6:
+                raise contradiction(
+                    "density", f"granularity {units} is density {units.density:.6g}; leave density out"
+                )
+            if self.layer_density:
+                raise contradiction(
+                    "layer_density", f"granularity {units} has density {units.density:.6g} in every layer"
+                )
+        for pattern, (least, most) in self.layer_density.items():
+            if least is not None and most is not None and least > most:
+                raise contradiction(
+                    "layer_density", f"{pattern!r}: the least, {least:g}, is above the most, {most:g}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fixed_weights_are_not_trained(self) -> PruneSpec:
+        if not self.train_weights:
+            for name in ("learning_rate", "weight_decay", "fix_mask_at"):
+                if getattr(self, name) != PruneSpec.model_fields[name].default:
+                    raise contradiction(name, "with train_weights false no weight is trained; leave it out")
+        return self
+
+
+def contradiction(field: str, why: str) -> PydanticCustomError:
+    """What a validator raises where `field` does not go with another one; `why` says with which."""
+    return PydanticCustomError("contradiction", "{why}", {"field": field, "why": why})
+
+
 def parse_spec(fields: dict[str, Any]) -> PruneSpec:
     """Check `fields` and return the spec.
 
@@ -141,9 +252,12 @@ def parse_spec(fields: dict[str, Any]) -> PruneSpec:
 def _spec_error(error: ValidationError) -> SpecError:
     """One sentence that lists every wrong field; of a union's many complaints the last is kept."""
     complaints: dict[str, str] = {}
-    for item in error.errors(include_url=False, include_context=False):
+    for item in error.errors(include_url=False):
         field = str(item["loc"][0]) if item["loc"] else "spec"
-        if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        if item["type"] == "contradiction":
+            field = item["ctx"]["field"]
+            complaints[field] = f"{field}: {item['msg']}"
+        elif item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
             fields = ", ".join(PruneSpec.model_fields)
             complaints[field] = f"{field}: unknown field; known fields are {fields}"
         elif item["type"] == "missing" and len(item["loc"]) == 1:

@@ -31,6 +31,18 @@ class PrunableInfo(Protocol):
     def output_axis(self) -> int:
         """Axis of the shape that counts output neurons or channels; of an embedding, rows."""
 
+    @property
+    def input_axis(self) -> int | None:
+        """Axis of the shape that counts inputs; of an embedding, features. None: none does."""
+
+    @property
+    def groups(self) -> int:
+        """Groups of a convolution, each with outputs and inputs of its own."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes that use it as their weight."""
+
 
 class Trainable(Protocol):
     """A module that can be trained and pruned; `prune_engine.formats.OnnxModule` is one."""

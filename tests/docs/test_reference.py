@@ -78,6 +78,8 @@ def shown(field: Any) -> str:
     value = field.default
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(f"{item:g}" for item in value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)

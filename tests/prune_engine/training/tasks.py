@@ -24,6 +24,9 @@ class Weight:
     shape: tuple[int, ...]
     kind: str = "Gemm"
     output_axis: int = 0
+    input_axis: int | None = 1
+    groups: int = 1
+    nodes: tuple[str, ...] = ()
 
 
 class Network(nn.Module):
