@@ -198,15 +198,15 @@ class PruneSpec(BaseModel):
             return fields
         try:
             units = parse_granularity(str(fields.get("granularity", "weight")))
-        except ValueError:
-            return fields
+        except ValueError as error:
+            raise contradiction("granularity", str(error)) from None
         return {**fields, "density": units.density} if isinstance(units, GroupPatterns) else fields
 
     @model_validator(mode="after")
     def _granularity_goes_with_the_rest(self) -> PruneSpec:
         units = self.units
         if isinstance(units, GroupPatterns):
-            if self.density is not None and abs(self.density - units.density) > 1e-6:
+            if self.density is not None and abs(self.density - units.density) > 1e-3:
                 raise contradiction(
                     "density", f"granularity {units} is density {units.density:.6g}; leave density out"
                 )
@@ -265,6 +265,6 @@ def _spec_error(error: ValidationError) -> SpecError:
         else:
             known = (*PruneSpec.model_fields, *Preprocess.model_fields)
             where = ".".join(str(part) for part in item["loc"] if part in known)
-            said = str(item["msg"]).replace("Input should be", "should be")
+            said = str(item["msg"]).replace("Input should be", "should be").removeprefix("Value error, ")
             complaints[field] = f"{where or field}: {said} (got {str(item['input'])[:80]!r})"
     return SpecError("; ".join(complaints.values()), param=next(iter(complaints)))

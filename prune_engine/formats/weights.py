@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from onnx import NodeProto, TensorProto
 
 from prune_engine.formats.aliases import Source
+from prune_engine.formats.contraction import group_count, input_axis
 from prune_engine.formats.flow import Flow
 from prune_engine.formats.graph import Graph, node_name
 from prune_engine.formats.operators.dtypes import FLOATS
@@ -31,6 +32,9 @@ class PrunableWeight:
         kind: "Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN" or "Embedding".
         output_axis: axis of the initializer that counts output channels, neurons, or rows of an embedding.
         nodes: names of the nodes that use it as their weight.
+        input_axis: axis of the initializer that counts inputs, or features of an embedding; None where no
+            axis does, or another one for each node.
+        groups: of a convolution. Outputs, of a ConvTranspose inputs, are of one group after the other.
     """
 
     name: str
@@ -38,6 +42,8 @@ class PrunableWeight:
     shape: tuple[int, ...]
     output_axis: int
     nodes: tuple[str, ...]
+    input_axis: int | None = None
+    groups: int = 1
 
 
 @dataclass
@@ -114,9 +120,10 @@ class _Finder:
                 self.roles.trained |= self.flow.sources(node.input[position])
                 continue
             output = axis(len(alias.shape))
+            inputs = input_axis(node, position, kind, output, len(alias.shape))
             for source in alias.sources:
                 if math.prod(self.graph.constants[source.name].dims) > 0:
-                    self._prunable(node, kind, source, output)
+                    self._prunable(node, kind, source, output, inputs)
 
     def _vectors(self, node: NodeProto) -> None:
         """Notes the biases, scales and shifts that a node takes at their proper places."""
@@ -127,10 +134,12 @@ class _Finder:
                 own = {source.name for source in alias.sources} if alias else self.flow.sources(name)
                 self.roles.trained |= own
 
-    def _prunable(self, node: NodeProto, kind: str, source: Source, axis: int) -> None:
+    def _prunable(self, node: NodeProto, kind: str, source: Source, axis: int, inputs: int | None) -> None:
         """Adds a node to a weight; a constant that several nodes share has one entry."""
         behind = source.axes[axis] if 0 <= axis < len(source.axes) else None
         known = self.roles.prunable.get(source.name)
+        summed = None if inputs is None or behind is None else source.axes[inputs]
+        same = known is None or (known.input_axis, known.groups) == (summed, group_count(node))
         self.roles.trained.add(source.name)
         self.roles.prunable[source.name] = PrunableWeight(
             name=source.name,
@@ -138,6 +147,8 @@ class _Finder:
             shape=tuple(self.graph.constants[source.name].dims),
             output_axis=known.output_axis if known else (0 if behind is None else behind),
             nodes=tuple(dict.fromkeys((*(known.nodes if known else ()), node_name(node)))),
+            input_axis=summed if same and summed != behind else None,
+            groups=group_count(node),
         )
 
     def _arithmetic(self, node: NodeProto) -> None:

@@ -24,7 +24,7 @@ def prunable(proto: onnx.ModelProto) -> dict[str, PrunableWeight]:
 
 def test_a_linear_layer_of_matmul_and_add_has_a_weight_and_a_bias() -> None:
     module = import_onnx(linear())
-    assert prunable(linear()) == {"w": PrunableWeight("w", "MatMul", (4, 3), 1, ("product",))}
+    assert prunable(linear()) == {"w": PrunableWeight("w", "MatMul", (4, 3), 1, ("product",), 0)}
     assert set(module.weights) == {"w", "b"}
     x = torch.randn(5, 4)
     assert distance(module(x), run(linear(), x)) < 1e-6
@@ -71,7 +71,8 @@ def test_convolutions_and_embeddings_are_prunable_along_their_output_axis() -> N
         nodes, {"table": values(9, 4), "w": values(4, 2)}, shape=("n", 3), element_type=TensorProto.INT64
     )
     proto.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
-    assert prunable(proto)["table"] == PrunableWeight("table", "Embedding", (9, 4), 0, (node_name(proto, 0),))
+    expected = PrunableWeight("table", "Embedding", (9, 4), 0, (node_name(proto, 0),), 1)
+    assert prunable(proto)["table"] == expected
 
 
 def node_name(proto: onnx.ModelProto, index: int) -> str:

@@ -122,7 +122,7 @@ def test_the_parts_of_one_initializer_are_one_weight() -> None:
     ]
     proto = model(nodes, {"qkv": values(9, 4), "sizes": np.array([3, 3, 3])})
     assert checked(proto, torch.randn(2, 4)) == {
-        "qkv": PrunableWeight("qkv", "MatMul", (9, 4), 0, ("q", "k", "v"))
+        "qkv": PrunableWeight("qkv", "MatMul", (9, 4), 0, ("q", "k", "v"), 1)
     }
 
 
