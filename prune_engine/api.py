@@ -46,6 +46,7 @@ from prune_engine.spec import PruneSpec, parse_spec
 from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
 from prune_engine.training import TrainingResult, train
+from prune_engine.training.chosen import choose
 from prune_engine.verify import verify
 
 STAND_IN = 0.9
@@ -122,6 +123,7 @@ def prune(
         module = module or importable(source)
         dense = session(source.proto)
         inputs, outputs = input_infos(source.proto), output_infos(source.proto)
+        chosen = choose(module.prunable, spec)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
     warnings = [*model_warnings(source, module), *prepared.warnings]
     for warning in warnings:
@@ -155,6 +157,7 @@ def prune(
         model=model_info(source, module),
         data=prepared.info,
         layers=layer_rows(module, trained.masks),
+        left_out=list(chosen.left_out),
         density=density_info(module, trained.masks, spec.density),
         quality=quality,
         size=_size(source, pruned),

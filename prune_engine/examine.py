@@ -18,6 +18,7 @@ from prune_engine.measure import run_session, session
 from prune_engine.preflight import importable, model_warnings
 from prune_engine.rehearsal import rehearse
 from prune_engine.spec import PruneSpec
+from prune_engine.training.chosen import choose
 
 T = TypeVar("T")
 
@@ -49,7 +50,10 @@ def examine(
     graph = graph_facts.inspected_graph(proto)
     module = _attempt(wrong, lambda: importable(source))
     found = _attempt(wrong, lambda: _matched(source, raw, spec)) if raw is not None else None
-    weights = graph_facts.prunable_weights(graph, module)
+    every = graph_facts.prunable_weights(graph, module)
+    chosen = _attempt(wrong, lambda: choose(every, spec))
+    gated = every if chosen is None else chosen.gated
+    weights = graph_facts.weight_rows(gated, graph, module)
     prunable = sum(weight.count for weight in weights)
     outlook = None
     if prunable:
@@ -82,7 +86,8 @@ def examine(
         outputs=output_infos(proto),
         operators=graph_facts.operator_support(graph),
         weights=weights,
-        not_prunable=graph_facts.kept_constants(graph, {weight.name for weight in weights}),
+        left_out=[] if chosen is None else list(chosen.left_out),
+        not_prunable=graph_facts.kept_constants(graph, {weight.name for weight in every}),
         parameters=ParameterCount(total=graph_facts.trained_parameters(graph, module), prunable=prunable),
         density=outlook,
         measured_with=dict(measured.shapes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx
@@ -69,9 +69,15 @@ def _reason(domain: str, name: str, opset: int) -> str:
     return "Prunery does not know this operator; export the model without it"
 
 
-def prunable_weights(graph: Graph, module: OnnxModule | None) -> list[WeightInfo]:
-    """The weights that will be pruned, in the graph's order."""
-    weights = module.prunable if module is not None else tuple(_roles(graph).prunable.values())
+def prunable_weights(graph: Graph, module: OnnxModule | None) -> tuple[PrunableWeight, ...]:
+    """The weights that can be pruned, in the graph's order."""
+    return module.prunable if module is not None else tuple(_roles(graph).prunable.values())
+
+
+def weight_rows(
+    weights: Sequence[PrunableWeight], graph: Graph, module: OnnxModule | None
+) -> list[WeightInfo]:
+    """The weights that will be pruned, one row each."""
     total = sum(math.prod(weight.shape) for weight in weights)
     return [_weight(weight, graph, module, total) for weight in weights]
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prune_engine.report import TensorInfo
+from prune_engine.report import LeftOut, TensorInfo
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -153,6 +153,9 @@ class Inspection(_Part):
     outputs: list[TensorInfo]
     operators: list[OperatorSupport]
     weights: list[WeightInfo]
+    left_out: list[LeftOut] = Field(
+        [], description="Weights that could be pruned and, as the spec is, will not be."
+    )
     not_prunable: list[KeptInfo]
     parameters: ParameterCount
     density: DensityOutlook | None = Field(description="Null without prunable weights.")

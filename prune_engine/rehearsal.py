@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from prune_engine.measure.step import MORE, StepCost, StepError, measure_step
 from prune_engine.report import TensorInfo
 from prune_engine.spec import PruneSpec
 from prune_engine.training.batch_freedom import runs_at_any_batch
+from prune_engine.training.chosen import choose
 
 _NOT_A_CHANCE = "the model cannot be pruned"
 
@@ -117,9 +117,10 @@ def _estimates(
 ) -> tuple[MemoryEstimate | None, TimeEstimate]:
     parameters = sum(weight.numel() for weight in module.weights.values())
     try:
+        chosen = choose(module.prunable, spec)
         settings = resolved(
             spec,
-            module.prunable,
+            chosen.gated,
             rows=None if found is None else len(found.train),
             fixed_batch=fixed,
             labelled=found is None or found.plan.task != "distillation",
@@ -130,7 +131,7 @@ def _estimates(
     memory = estimate_memory(
         settings,
         parameters=parameters,
-        prunable=sum(math.prod(weight.shape) for weight in module.prunable),
+        prunable=chosen.prunable,
         file_bytes=source.proto.ByteSize() if source.format != "onnx" else source.bytes,
         data_bytes=None if found is None else _data_bytes(found),
         row_bytes=rows.row_bytes(),

@@ -32,9 +32,11 @@ def model_info(source: SourceModel, module: OnnxModule) -> ModelInfo:
 
 
 def layer_rows(module: OnnxModule, masks: Mapping[str, np.ndarray]) -> list[LayerRow]:
-    """A row for each prunable weight, in the graph's order."""
+    """A row for each weight that has a mask, in the graph's order."""
     rows = []
     for weight in module.prunable:
+        if weight.name not in masks:
+            continue
         mask = masks[weight.name]
         others = tuple(axis for axis in range(mask.ndim) if axis != weight.output_axis)
         alive = mask.any(axis=others)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
 
 from prune_engine.errors import SpecError
 from prune_engine.gates.fitting import fits
@@ -17,8 +18,11 @@ from prune_engine.typography import shorten
 _SHOWN = 40
 
 
+Weight = TypeVar("Weight", bound=PrunableInfo)
+
+
 @dataclass(frozen=True)
-class Chosen:
+class Chosen(Generic[Weight]):
     """The prunable weights of a run.
 
     Attributes:
@@ -26,7 +30,7 @@ class Chosen:
         left_out: the others: trained like biases, never pruned.
     """
 
-    gated: tuple[PrunableInfo, ...]
+    gated: tuple[Weight, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
@@ -35,7 +39,7 @@ class Chosen:
         return sum(math.prod(weight.shape) for weight in self.gated)
 
 
-def choose(weights: Sequence[PrunableInfo], spec: PruneSpec) -> Chosen:
+def choose(weights: Sequence[Weight], spec: PruneSpec) -> Chosen[Weight]:
     """Decide which of a module's prunable weights are gated.
 
     Args:

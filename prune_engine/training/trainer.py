@@ -16,6 +16,7 @@ from prune_engine.methods import METHODS
 from prune_engine.spec import PruneSpec
 from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.batches import shuffled
+from prune_engine.training.chosen import choose
 from prune_engine.training.curve import Curve
 from prune_engine.training.objective import Objective
 from prune_engine.training.operations import row_operations
@@ -44,7 +45,7 @@ def train(
     epochs are asked for, nothing is trained and every value stays bit for bit.
 
     Raises:
-        SpecError: the density keeps no weight.
+        SpecError: the density keeps no weight, or `include` and `exclude` leave none.
         ModelError: the weights do not share one dtype.
         DivergedError: the loss became NaN or infinite.
     """
@@ -67,7 +68,9 @@ class _Training:
         if self._free():
             self._prepared = replace(self._prepared, fixed_batch=None)
         self._emit = emit
-        self._flat = FlatParameters(module.weights, [weight.name for weight in module.prunable], device)
+        self._chosen = choose(module.prunable, spec)
+        gated = [weight.name for weight in self._chosen.gated]
+        self._flat = FlatParameters(module.weights, gated, device)
         self.settings = self._resolve(spec, device)
         self._batches = shuffled(len(prepared.train), self.settings.batch_size, spec.seed, device)
         self._curve = Curve(
@@ -91,7 +94,7 @@ class _Training:
         return resolve(
             spec,
             prunable=self._flat.prunable,
-            neurons=sum(outputs(weight) for weight in self._module.prunable),
+            neurons=sum(outputs(weight) for weight in self._chosen.gated),
             rows=len(train),
             fixed_batch=fixed,
             labelled=labels is not None and self._prepared.task != "distillation",
