@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from prune_engine.html import environment, moment
 from prune_engine.inspection import DensityOutlook, Inspection
+from prune_engine.report import LeftOut
 from prune_engine.typography import THIN, clean, count, density, duration, large, significant, size
 
 NOT_KNOWN = "not known"
@@ -48,11 +50,22 @@ def sentences(inspection: Inspection) -> list[str]:
             f"({significant(share)}{THIN}%) are prunable, in {count(len(inspection.weights))} "
             f"weight{'s' if len(inspection.weights) != 1 else ''}."
         )
+    if inspection.left_out:
+        said.append(left_out_sentence(inspection.left_out))
     if inspection.density is not None and inspection.density.kept is not None:
         said.append(
             f"Density {density(inspection.density.requested or 0)} keeps {count(inspection.density.kept)}."
         )
     return said
+
+
+def left_out_sentence(left_out: Sequence[LeftOut]) -> str:
+    """How much could be pruned and is not, as it was asked."""
+    number = len(left_out)
+    values = sum(math.prod(one.shape) for one in left_out)
+    return (
+        f"{count(number)} more weight{' is' if number == 1 else 's are'} left out, with {count(values)} values."
+    )
 
 
 def outlook(inspection: Inspection) -> Iterator[Line]:

@@ -23,6 +23,8 @@ def show_inspection(found: Inspection, console: Console) -> None:
     console.print(_operators(found))
     if found.weights:
         console.print(_weights(found))
+    if found.left_out:
+        console.print(_left_out(found))
     if found.not_prunable:
         console.print(_kept(found))
 
@@ -78,7 +80,7 @@ def _weights(found: Inspection) -> Table:
         "Prunable weights", "weight", "kind!", "shape!", "type!", "values#", "share#", "outputs#", "used by"
     )
     for weight in found.weights:
-        users = shorten(weight.nodes[0], 30) if weight.nodes else ""
+        users = shorten(weight.nodes[0], _LONGEST_NAME) if weight.nodes else ""
         more = f" and {len(weight.nodes) - 1} more" if weight.shared else ""
         table.add_row(
             escape(shorten(weight.name, _LONGEST_NAME)),
@@ -90,6 +92,14 @@ def _weights(found: Inspection) -> Table:
             count(weight.outputs),
             escape(f"{users}{more}"),
         )
+    return table
+
+
+def _left_out(found: Inspection) -> Table:
+    table = _table("Left out", "weight", "kind!", "shape!", "why")
+    for one in found.left_out:
+        name = escape(shorten(one.name, _LONGEST_NAME))
+        table.add_row(name, one.kind, _shape(one.shape), escape(clean(one.reason)))
     return table
 
 
