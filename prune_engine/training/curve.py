@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from typing import get_args
 
+import torch
 from torch import Tensor
 
 from prune_engine.errors import DivergedError
 from prune_engine.events import Listener, Progress, ProgressEvent, Stage
 from prune_engine.report import CurvePoint
+from prune_engine.state import State, tensor_of
 
 POINTS = 200
 SECONDS_BETWEEN_EVENTS = 0.25
 CHECK_EVERY = 16
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class Curve:
@@ -69,6 +73,39 @@ class Curve:
         if self.points:
             self.points[-1] = self.points[-1].model_copy(update={"value": value})
             self._told = 0.0
+
+    def state(self) -> State:
+        """The points so far, a row each, and what is summed up for the next."""
+        rows = [
+            (
+                point.step,
+                point.epoch,
+                STAGES.index(point.stage),
+                point.loss,
+                point.density,
+                math.nan if point.value is None else point.value,
+            )
+            for point in self.points
+        ]
+        points = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 6)
+        summed = {} if self._sum is None else {"sum": self._sum}
+        return {"points": points, "count": self._count, **summed}
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`; points that came after it are forgotten."""
+        self.points = [
+            CurvePoint(
+                step=int(step),
+                epoch=epoch,
+                stage=STAGES[int(stage)],
+                loss=loss,
+                density=density,
+                value=None if math.isnan(value) else value,
+            )
+            for step, epoch, stage, loss, density, value in tensor_of(state, "points").tolist()
+        ]
+        self._count = int(state["count"])
+        self._sum = tensor_of(state, "sum").clone() if "sum" in state else None
 
     def _tell(self, step: int, loss: float, stage: Stage, density: float, progress: float) -> None:
         now = time.monotonic()

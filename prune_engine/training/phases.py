@@ -11,6 +11,7 @@ from prune_engine.events import Stage
 from prune_engine.gates import FlatParameters
 from prune_engine.methods import Method
 from prune_engine.methods.schedules import one_cycle, pause
+from prune_engine.state import State, load_optimiser, optimiser_state, part, prefixed, tensor_of
 from prune_engine.training.regrow import Regrowth
 
 NUDGE = 1e-7
@@ -31,6 +32,12 @@ class Phase(Protocol):
 
     def after_backward(self, progress: float) -> None:
         """Learn from the gradients that the backward pass has left in the parameters."""
+
+    def state(self) -> State:
+        """All that is trained and drawn, between two steps; references, not copies."""
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`, to the same bits."""
 
 
 class PruningPhase:
@@ -66,6 +73,20 @@ class PruningPhase:
         self.optimiser.step()
         if self._weight_decay:
             self._flat.weights.mul_(1.0 - rate * self._weight_decay)
+
+    def state(self) -> State:
+        """Values, their optimiser, and the method's own state."""
+        return {
+            **self._flat.state(),
+            **prefixed("adam", optimiser_state(self.optimiser, self._flat.values)),
+            **prefixed("method", self._method.state()),
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from `state()`."""
+        self._flat.load(state)
+        load_optimiser(self.optimiser, self._flat.values, part(state, "adam"))
+        self._method.load(part(state, "method"))
 
 
 class FixedMaskPhase:
@@ -158,3 +179,23 @@ class FixedMaskPhase:
         kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
         self._flat.shown.index_copy_(0, self._index, self._values)
         self._flat.values.copy_(self._flat.shown)
+
+    def state(self) -> State:
+        """What is kept, its values and their optimiser; and the sums for the exchange while there is one."""
+        regrowth = {} if self._regrowth is None else prefixed("regrowth", self._regrowth.state())
+        return {
+            "index": self._index,
+            "kept_values": self._values,
+            **prefixed("adam", optimiser_state(self._optimiser, self._values)),
+            **regrowth,
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from `state()` of a phase that keeps as many weights."""
+        self._index.copy_(tensor_of(state, "index"))
+        self._values.copy_(tensor_of(state, "kept_values"))
+        load_optimiser(self._optimiser, self._values, part(state, "adam"))
+        if self._regrowth is not None:
+            self._regrowth.load(part(state, "regrowth"))
+        self._flat.shown[: self._flat.prunable].zero_()
+        self._flat.shown.index_copy_(0, self._index, self._values)

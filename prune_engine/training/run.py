@@ -1,0 +1,142 @@
+"""A training between two steps: all that a step reads and writes, driven in legs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from prune_engine.events import Listener
+from prune_engine.methods import METHODS
+from prune_engine.training.batches import Batches
+from prune_engine.training.clock import Clock
+from prune_engine.training.curve import Curve
+from prune_engine.training.objective import Objective
+from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
+from prune_engine.training.rate_probe import standing_rate
+from prune_engine.training.regrow import Regrowth
+from prune_engine.training.settings import AUTO_RATE, Settings
+from prune_engine.training.subject import Subject
+from prune_engine.training.validation import HoldoutSample
+
+MEASUREMENTS = 20
+PROBE_SHARE = 0.2
+"""Of `max_minutes`, what the search for the learning rate may take."""
+
+
+class Run:
+    """A training that can be stopped between any two steps, kept (`training/snapshot.py`) and gone on with.
+
+    It begins with the gates. `advance` does steps, `close_gates` and `fix` go on to the next phase, `finish`
+    leaves the final weights in the module.
+
+    Attributes:
+        subject: what is trained on what.
+        settings: as they were resolved; the learning rate may be lower than the rule's.
+        clock: how far it is.
+        batches: which rows come next.
+        curve: what has been seen of it so far.
+        pruning: the phase of the gates, kept when the gates are closed, so that one can go back to it.
+        phase: what is done around a step now.
+        measurements: how often the metric was measured for the curve.
+    """
+
+    def __init__(self, subject: Subject, settings: Settings, clock: Clock, emit: Listener) -> None:
+        self.subject = subject
+        self.clock = clock
+        self.settings = settings
+        self._holdout = HoldoutSample(subject.module, subject.prepared)
+        self._objective = Objective(
+            subject.module,
+            subject.prepared,
+            settings.distillation,
+            settings.distillation_temperature,
+            clock.total_steps * settings.batch_size,
+        )
+        rows = len(subject.prepared.train)
+        self.batches = Batches(rows, settings.batch_size, settings.seed, subject.device)
+        metric = subject.prepared.metric.name
+        self.curve = Curve(clock.total_steps, settings.steps_per_epoch, emit, metric)
+        self.measurements = 0
+        subject.module.train()
+        if settings.learning_rate_why == AUTO_RATE:
+            self.settings = settings = self._probe(settings)
+        method = METHODS[settings.method](subject.flat, settings.gates)
+        self.pruning = PruningPhase(subject.flat, method, settings.learning_rate, settings.weight_decay)
+        self.method = method
+        self.phase: Phase = self.pruning
+
+    def advance(self, until: float) -> None:
+        """Step after step until the schedules are at `until`."""
+        while (progress := self.clock.progress) < until:
+            phase, overall = self.phase, self.clock.overall
+            phase.before_forward(progress)
+            loss = self._objective.backward(next(self.batches))
+            phase.after_backward(progress)
+            self.clock.tick()
+            self.curve.step(self.clock.step, loss, phase.stage, phase.density, self.clock.overall)
+            self._measure(progress, overall)
+
+    def close_gates(self) -> None:
+        """From now on the density is exact: weights are exchanged, where the settings say so, until `fix`."""
+        self.phase = self.fixed_phase(self.method.mask(), exchanging=True)
+
+    def fixed_phase(self, mask: Tensor, *, exchanging: bool) -> FixedMaskPhase:
+        """A phase that keeps what `mask` (flat, bool) keeps, and exchanges weights where that is foreseen."""
+        settings = self.settings
+        return FixedMaskPhase(
+            self.subject.flat,
+            mask,
+            settings.learning_rate,
+            settings.weight_decay,
+            self.pruning.optimiser,
+            regrowth=self._regrowth() if exchanging else None,
+            rate_pause=settings.rate_pause,
+        )
+
+    def fix(self) -> Tensor:
+        """Only fine-tuning is left; the mask, flat, bool, over the prunable weights."""
+        return self._fixed.fix()
+
+    def finish(self) -> None:
+        """Leave the final weights in the module, which is then in inference mode."""
+        self._fixed.finish()
+        self.subject.module.eval()
+
+    @property
+    def _fixed(self) -> FixedMaskPhase:
+        if not isinstance(self.phase, FixedMaskPhase):
+            raise TypeError("the gates are still open; close_gates() comes first")
+        return self.phase
+
+    def _regrowth(self) -> Regrowth | None:
+        settings, flat = self.settings, self.subject.flat
+        start, until = settings.gates_until, settings.gates.fix_mask_at
+        if start >= until or not settings.regrow or settings.gates.kept >= flat.prunable:
+            return None
+        return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device)
+
+    def _probe(self, settings: Settings) -> Settings:
+        """Lower the learning rate where the network would not stand it; leaves the module as it was."""
+        module, flat = self.subject.module, self.subject.flat
+        assert isinstance(module, torch.nn.Module)  # noqa: S101 - every module with parameters is one
+        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        rows = len(self.subject.prepared.train)
+        batches = Batches(rows, settings.batch_size, settings.seed + 1, self.subject.device)
+        until = self.clock.started + PROBE_SHARE * 60.0 * (settings.max_minutes or math.inf)
+        rate = standing_rate(flat, self._objective, batches, settings.learning_rate, until)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        if rate == settings.learning_rate:
+            return settings
+        why = f"the network does not stand the rule's {settings.learning_rate:.2g}"
+        return replace(settings, learning_rate=rate, learning_rate_why=why)
+
+    def _measure(self, progress: float, overall: float) -> None:
+        """The metric for the curve, at 20 moments; with a BatchNorm of the gates that were just sampled."""
+        if overall * MEASUREMENTS >= self.measurements:
+            self.measurements = int(overall * MEASUREMENTS) + 1
+            self.phase.before_forward(progress)
+            self.curve.measured(self._holdout.measure(self.subject.module))

@@ -1,0 +1,73 @@
+"""What is trained on what: the module and the data on the device, the parameters as one flat tensor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from prune_engine.gates import FlatParameters
+from prune_engine.spec import PruneSpec
+from prune_engine.training.batch_freedom import runs_at_any_batch
+from prune_engine.training.operations import row_operations
+from prune_engine.training.result import Trainable
+from prune_engine.training.settings import Settings, outputs, resolve
+
+if TYPE_CHECKING:
+    from prune_engine.data import Prepared
+
+
+class Subject:
+    """A module that is about to be trained.
+
+    Attributes:
+        module: its parameters are views of `flat.shown` from now on.
+        prepared: rows on the device; `fixed_batch` is None where the file names a batch size that the module
+            does not hold to.
+        flat: the parameters.
+        device: where all of it is.
+
+    Raises:
+        ModelError: the weights do not share one dtype.
+    """
+
+    def __init__(self, module: Trainable, prepared: Prepared, device: torch.device) -> None:
+        self.module = module
+        self.device = device
+        self.prepared = replace(
+            prepared, train=prepared.train.to(device), holdout=prepared.holdout.to(device)
+        )
+        if isinstance(module, torch.nn.Module):
+            module.to(device)
+        if self._free():
+            self.prepared = replace(self.prepared, fixed_batch=None)
+        self.flat = FlatParameters(module.weights, [weight.name for weight in module.prunable], device)
+
+    def settings(self, spec: PruneSpec) -> Settings:
+        """Every `auto` of `spec` resolved for this module and these rows.
+
+        Raises:
+            SpecError: the density keeps no weight, or the mask would be fixed before it is reached.
+        """
+        train = self.prepared.train
+        fixed = self.prepared.fixed_batch
+        inputs, labels = train.batch(torch.arange(fixed or 2) % len(train))
+        return resolve(
+            spec,
+            prunable=self.flat.prunable,
+            neurons=sum(outputs(weight) for weight in self.module.prunable),
+            rows=len(train),
+            fixed_batch=fixed,
+            labelled=labels is not None and self.prepared.task != "distillation",
+            row_operations=row_operations(self.module, inputs),
+            device=self.device.type,
+        )
+
+    def _free(self) -> bool:
+        """Whether the file names a batch size that the module does not hold to."""
+        fixed = self.prepared.fixed_batch
+        if fixed is None:
+            return False
+        rows = torch.arange(2 * fixed) % len(self.prepared.train)
+        return runs_at_any_batch(self.module, self.prepared.train.batch(rows)[0], fixed)
