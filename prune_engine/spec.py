@@ -140,6 +140,11 @@ class PruneSpec(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(0, description="Seed of every random choice.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")
+    acceleration: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: bfloat16 and channels-last layouts where the processor has them and the model "
+        "stands them. `off`: plain float32.",
+    )
     preprocess: Annotated[Auto | Preprocess, BeforeValidator(_from_json)] = Field(
         "auto",
         description="`auto` tries the usual scalings and layouts on the dense model; "

@@ -40,6 +40,8 @@ class Settings:
     gates_until: float
     regrow: float
     gates: MethodSettings
+    acceleration: str = "none"
+    acceleration_why: str = ""
 
     @property
     def rate_pause(self) -> tuple[float, float]:
