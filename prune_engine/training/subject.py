@@ -9,6 +9,7 @@ import torch
 
 from prune_engine.gates import FlatParameters
 from prune_engine.spec import PruneSpec
+from prune_engine.training.acceleration import accelerate
 from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.operations import row_operations
 from prune_engine.training.result import Trainable
@@ -16,6 +17,9 @@ from prune_engine.training.settings import Settings, outputs, resolve
 
 if TYPE_CHECKING:
     from prune_engine.data import Prepared
+
+ACCELERATION_ROWS = 8
+"""On which a faster form of the module is compared with float32."""
 
 
 class Subject:
@@ -53,7 +57,7 @@ class Subject:
         train = self.prepared.train
         fixed = self.prepared.fixed_batch
         inputs, labels = train.batch(torch.arange(fixed or 2) % len(train))
-        return resolve(
+        settings = resolve(
             spec,
             prunable=self.flat.prunable,
             neurons=sum(outputs(weight) for weight in self.module.prunable),
@@ -63,6 +67,20 @@ class Subject:
             row_operations=row_operations(self.module, inputs),
             device=self.device.type,
         )
+        return self._accelerated(settings, spec) if settings.total_steps else settings
+
+    def _accelerated(self, settings: Settings, spec: PruneSpec) -> Settings:
+        """From here on the module computes in the fastest form that it stands."""
+        train, fixed, batch = self.prepared.train, self.prepared.fixed_batch, settings.batch_size
+        rows = torch.arange(fixed or min(batch, ACCELERATION_ROWS)) % len(train)
+        self.module, chosen = accelerate(
+            self.module,
+            train.batch(rows)[0],
+            asked=spec.acceleration,
+            classes=self.prepared.task == "classification",
+            batch=fixed or batch,
+        )
+        return replace(settings, acceleration=str(chosen), acceleration_why=chosen.why)
 
     def _free(self) -> bool:
         """Whether the file names a batch size that the module does not hold to."""
