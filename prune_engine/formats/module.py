@@ -102,6 +102,13 @@ class OnnxModule(nn.Module):
         """
         return {name: self._value(name, original) for name, original in self._original.items()}
 
+    def set_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives parameters and running statistics other values, by their ONNX names, as floats."""
+        with torch.no_grad():
+            for name, value in values.items():
+                tensor: Tensor = getattr(self, self._keys[name])
+                tensor.copy_(torch.from_numpy(np.array(value, np.float32)))
+
     def round_as_stored(self) -> None:
         """Rounds parameters and running statistics to what the file can hold of them."""
         with torch.no_grad():
