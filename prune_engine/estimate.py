@@ -16,8 +16,8 @@ from prune_engine.spec import PruneSpec
 from prune_engine.training.length import LARGEST_BATCH
 from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
 from prune_engine.training.result import PrunableInfo
-from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
 from prune_engine.training.run import MEASUREMENTS
+from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
 from prune_engine.training.validation import LARGEST_SAMPLE
 
 LIBRARIES = 480_000_000

@@ -52,7 +52,7 @@ def restore(run: Run, state: State, *, rewind: bool = True) -> None:
         mask = torch.zeros(flat.prunable, dtype=torch.bool, device=flat.values.device)
         index = tensor_of(training, "index")
         mask[index[index < flat.prunable].to(mask.device)] = True
-        run.phase = run.fixed_phase(mask, exchanging=state["phase"] == EXCHANGING)
+        run.phase = run.fixed_phase(mask, exchanging=int(state["phase"]) == EXCHANGING)
     run.phase.load(training)
     run.batches.load(part(state, "batches"))
     buffers = _buffers(run)
@@ -61,6 +61,7 @@ def restore(run: Run, state: State, *, rewind: bool = True) -> None:
     torch.set_rng_state(tensor_of(state, "random.cpu"))
     if "random.cuda" in state:
         torch.cuda.set_rng_state(tensor_of(state, "random.cuda"), run.subject.device)
+    run.subject.module.train()
     if rewind:
         run.measurements = int(state["measurements"])
         run.clock.load(part(state, "clock"))
