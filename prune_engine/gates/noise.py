@@ -1,4 +1,4 @@
-"""Logistic noise from a bank: drawn once, read at a random offset every step."""
+"""Logistic and Gumbel noise from a bank: drawn once, read at a random offset every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ class LogisticBank:
         self._offsets = random.Random(seed)  # noqa: S311 - noise, not a secret
         generator = torch.Generator().manual_seed(seed)
         uniform = torch.rand(size + SPARE, generator=generator).clamp_(1e-7, 1 - 1e-7)
-        self._samples = torch.logit(uniform).mul_(scale).to(device)
+        self._samples = self._quantile(uniform).mul_(scale).to(device)
+
+    @staticmethod
+    def _quantile(uniform: Tensor) -> Tensor:
+        """Uniform samples as those of the distribution; `uniform` may be overwritten."""
+        return torch.logit(uniform)
 
     def draw(self) -> Tensor:
         """The next `size` samples, a view of the bank: not to be written to."""
@@ -44,3 +49,11 @@ class LogisticBank:
     def load(self, state: State) -> None:
         """Go on with the offsets that followed `state()`."""
         self._offsets.setstate((int(state["version"]), tuple(tensor_of(state, "words").tolist()), None))
+
+
+class GumbelBank(LogisticBank):
+    """Standard Gumbel samples: with them the highest of several logits is a sample of their softmax."""
+
+    @staticmethod
+    def _quantile(uniform: Tensor) -> Tensor:
+        return uniform.log_().neg_().log_().neg_()

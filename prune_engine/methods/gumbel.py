@@ -1,11 +1,19 @@
-"""Pruning by gradient descent: a learned gate on every weight, density held by one shift."""
+"""Pruning by gradient descent: learned gates on weights, blocks or n:m groups, density held by one shift."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from prune_engine.gates import FlatParameters, LogisticGates, exact_mask
+from prune_engine.gates import (
+    FlatParameters,
+    GroupGates,
+    Layout,
+    budgeted_mask,
+    build_gates,
+    hold_within,
+)
+from prune_engine.granularity import Blocks
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.prior import prior_logits
 from prune_engine.methods.schedules import log_linear_density, one_cycle
@@ -27,16 +35,31 @@ class Gumbel(Method):
     strength must be tuned; one sample a step; gates start open, so that a trained network is not destroyed.
     """
 
-    def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
-        super().__init__(flat, settings)
-        logits = prior_logits(flat.layers(flat.weights), settings.gate_prior)
-        self.gates = LogisticGates(logits, settings.gate_noise, settings.gate_temperature, settings.seed)
-        logits.grad = self.gates.gradient
+    def __init__(
+        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
+    ) -> None:
+        super().__init__(flat, settings, layout)
+        self.gates = build_gates(
+            self.layout,
+            self.units,
+            prior_logits(self._prunable_parts(), settings.gate_prior),
+            settings.gate_noise,
+            settings.gate_temperature,
+            settings.seed,
+        )
+        self.gates.logits.grad = self.gates.gradient
         self._optimiser = torch.optim.Adam(
-            [logits], lr=settings.gate_learning_rate, eps=settings.gate_epsilon, fused=True
+            [self.gates.logits], lr=settings.gate_learning_rate, eps=settings.gate_epsilon, fused=True
         )
         self._density = START_DENSITY
         self._step = 0
+
+    def _prunable_parts(self) -> list[Tensor]:
+        """What has an order of its own in each layer: the blocks' norms, else the weights."""
+        weights = self.flat.weights
+        if isinstance(self.layout.granularity, Blocks):
+            return list(self.units.norms(weights).split([layer.units for layer in self.layout.layers]))
+        return self.flat.layers(weights)
 
     @property
     def density(self) -> float:
@@ -49,9 +72,16 @@ class Gumbel(Method):
         target = log_linear_density(progress / max(settings.anneal_until, 1e-9), settings.density)
         if self._step % HOLD_EVERY == 0 or target < NOTICEABLE * self._density:
             self._density = min(target, START_DENSITY)
-            self.gates.hold(self._density)
+            self._hold()
         self._step += 1
         self.gates.apply(self.flat.weights, out=self.flat.shown[: self.flat.prunable])
+
+    def _hold(self) -> None:
+        gates, target = self.gates, self.settings.density
+        if self.layout.bounded and not isinstance(gates, GroupGates):
+            hold_within(gates.logits, self.layout, self._density, target, self.settings.gate_noise)
+        else:
+            gates.hold(self._density)
 
     def after_backward(self, progress: float) -> None:
         """One step of Adam on the logits; the weights get the gradient of their open gates."""
@@ -62,7 +92,10 @@ class Gumbel(Method):
 
     def mask(self) -> Tensor:
         """The gates of the highest logits; among equal ones those of the largest weights."""
-        return exact_mask(self.gates.logits, self.settings.kept, self.flat.weights.abs())
+        if isinstance(self.gates, GroupGates):
+            return self.gates.mask()
+        kept, sizes = self.settings.kept // self.layout.size, self.units.norms(self.flat.weights)
+        return self.units.expand(budgeted_mask(self.gates.logits, kept, self.layout, sizes))
 
     def state(self) -> State:
         """Gates, Adam's moments of their logits, and where the schedule is."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prune_engine.gates import FlatParameters, exact_mask
+from prune_engine.gates import FlatParameters, Layout, budgeted_mask, largest, most_kept
+from prune_engine.granularity import Patterns
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.schedules import cubic_density
 from prune_engine.state import State, tensor_of
@@ -19,11 +20,14 @@ class Magnitude(Method):
     Zhu & Gupta 2017, arXiv 1710.01878.
 
     The density falls cubically; the mask is drawn again at up to 100 moments of the schedule. Removed weights
-    get no gradient, so they stay removed.
+    get no gradient, so they stay removed. Blocks go by the root of their sum of squares. Of n:m groups the
+    n largest weights stay; the groups that lose the smallest sum of squares by that come first.
     """
 
-    def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
-        super().__init__(flat, settings)
+    def __init__(
+        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
+    ) -> None:
+        super().__init__(flat, settings, layout)
         self._open = torch.ones(flat.prunable, dtype=torch.bool, device=flat.values.device)
         self._density = 1.0
         self._updates = -1
@@ -40,8 +44,7 @@ class Magnitude(Method):
         if update > self._updates:
             self._updates = update
             self._density = cubic_density(update / UPDATES, self.settings.density)
-            kept = max(round(self._density * self.flat.prunable), self.settings.kept)
-            self._open = exact_mask(self._scores(), kept)
+            self._open = self._draw(self._density)
         torch.mul(self.flat.weights, self._open, out=self.flat.shown[: self.flat.prunable])
 
     def after_backward(self, progress: float) -> None:
@@ -50,7 +53,7 @@ class Magnitude(Method):
 
     def mask(self) -> Tensor:
         """The largest weights of those that are still there."""
-        return exact_mask(self._scores(), self.settings.kept)
+        return self._draw(None)
 
     def state(self) -> State:
         """The mask now, and where the schedule is."""
@@ -61,5 +64,28 @@ class Magnitude(Method):
         self._open.copy_(tensor_of(state, "open"))
         self._density, self._updates = float(state["density"]), int(state["updates"])
 
-    def _scores(self) -> Tensor:
-        return self.flat.weights.abs().masked_fill_(~self._open, -1.0)
+    def _draw(self, density: float | None) -> Tensor:
+        """The mask at a density on the way, or the final one."""
+        sizes = self.flat.weights.abs().masked_fill_(~self._open, 0.0)
+        if isinstance(self.layout.granularity, Patterns):
+            return self._groups(sizes, density)
+        scores = self.units.norms(sizes)
+        kept = self.settings.kept // self.layout.size
+        most = None
+        if density is not None:
+            kept = max(round(density * self.layout.units), kept)
+            most = most_kept(self.layout, density, self.settings.density)
+        scores.masked_fill_(~self.units.gather(self._open).any(1), -1.0)
+        return self.units.expand(budgeted_mask(scores, kept, self.layout, most=most))
+
+    def _groups(self, sizes: Tensor, density: float | None) -> Tensor:
+        """n of m where so many groups are at n:m that the density is `density`; the others whole."""
+        groups, target = self.units.gather(sizes), self.settings.density
+        kept = largest(groups, self.settings.kept // self.layout.units)
+        if density is None or density <= target:
+            return self.units.scatter(kept.bool())
+        lost = (groups.square() * (1.0 - kept)).sum(1)
+        whole = round((density - target) / (1.0 - target) * len(groups))
+        order = torch.argsort(lost, descending=True, stable=True)
+        kept[order[:whole]] = 1.0
+        return self.units.scatter(kept.bool())

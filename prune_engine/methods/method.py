@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from prune_engine.gates import FlatParameters
+from prune_engine.gates import FlatParameters, Layout, Units, single_weights
 from prune_engine.state import State
 
 
@@ -35,11 +35,20 @@ class Method(ABC):
     """Decides which weights the module sees while the mask is still open.
 
     `progress` is the share of the whole training that is done, in [0, 1).
+
+    Args:
+        flat: the parameters.
+        settings: hyperparameters.
+        layout: what is kept or goes as one, and the layers' bounds; None: single weights without bounds.
     """
 
-    def __init__(self, flat: FlatParameters, settings: MethodSettings) -> None:
+    def __init__(
+        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
+    ) -> None:
         self.flat = flat
         self.settings = settings
+        self.layout = layout or single_weights([part.numel() for part in flat.layers(flat.weights)])
+        self.units = Units(self.layout, flat.values.device)
 
     @abstractmethod
     def before_forward(self, progress: float) -> None:

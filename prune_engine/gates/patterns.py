@@ -1,0 +1,90 @@
+"""n:m gates: of every m weights n are kept, the pattern of each group drawn from a learned distribution."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import torch
+from torch import Tensor
+
+from prune_engine.gates.groups import GroupGates
+from prune_engine.gates.noise import GumbelBank
+from prune_engine.gates.units import Units
+
+MOST_PATTERNS = 128
+"""Patterns a group above which `gates/top_n.py` is used: one logit a weight instead of one a pattern."""
+
+
+def few_patterns(n: int, m: int) -> bool:
+    """Whether the patterns of n:m can be listed."""
+    return comb(m, n) <= MOST_PATTERNS
+
+
+def patterns_of(n: int, m: int) -> Tensor:
+    """Every way to keep n of m, [C(m, n), m], 0 and 1."""
+    found = torch.zeros(comb(m, n), m)
+    for row, kept in enumerate(combinations(range(m), n)):
+        found[row, list(kept)] = 1.0
+    return found
+
+
+class PatternGates(GroupGates):
+    """One logit a pattern of a group; the highest of `logit + noise * G`, G standard Gumbel, is drawn.
+
+    The categorical Gumbel-Softmax with hard samples: with y = softmax(z / T) at z = logits + noise * G, the
+    mask is the pattern of the largest z, and its gradient that of `y @ patterns` (straight-through). As
+    MaskLLM (Fang et al. 2024, arXiv 2409.17481, section 3), but for the scale of the logits, which is 1, and
+    the soft mask, which is hard here.
+
+    Attributes:
+        logits: [groups * patterns], flat.
+        gradient: of the loss by the logits, after `backward`.
+
+    Args:
+        importance: logarithm of how much a weight is worth at the start, flat; a pattern starts with the sum over the
+            weights that it keeps.
+        units: where the groups are.
+        n: weights that a group keeps.
+        noise: scale of the Gumbel noise, >= 0.
+        temperature: T, > 0.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self, importance: Tensor, units: Units, n: int, noise: float, temperature: float, seed: int
+    ) -> None:
+        super().__init__(importance, units, n)
+        device = importance.device
+        self._patterns = patterns_of(n, units.size).to(device=device, dtype=importance.dtype)
+        by_group = units.gather(importance)
+        prior = (by_group - by_group.mean(1, keepdim=True)) @ self._patterns.T
+        self.logits = prior.reshape(-1)
+        self.noise = noise
+        self.temperature = temperature
+        self.gradient = torch.zeros_like(self.logits)
+        self._shape = tuple(prior.shape)
+        self._bank = GumbelBank(self.logits.numel(), noise, seed, device) if noise else None
+        self._noisy = torch.empty_like(self.logits)
+        self._soft = torch.empty_like(prior)
+
+    def _sample(self) -> Tensor:
+        if self._bank is None:
+            self._noisy.copy_(self.logits)
+        else:
+            torch.add(self.logits, self._bank.draw(), out=self._noisy)
+        return self._patterns.index_select(0, self._noisy.view(self._shape).argmax(1))
+
+    def _learn(self, worth: Tensor) -> None:
+        """d/dz = y * (d - sum(y * d)) / T with d = worth @ patterns^T, the gradient by y."""
+        torch.div(self._noisy.view(self._shape), self.temperature, out=self._soft)
+        soft = torch.softmax(self._soft, 1)
+        by_pattern = worth @ self._patterns.T
+        centre = (soft * by_pattern).sum(1, keepdim=True)
+        torch.mul(soft, by_pattern.sub_(centre), out=self.gradient.view(self._shape))
+        if self.temperature != 1.0:
+            self.gradient.div_(self.temperature)
+
+    def best(self) -> Tensor:
+        """The likeliest pattern of each group, [groups, m], 0 and 1."""
+        return self._patterns.index_select(0, self.logits.view(self._shape).argmax(1))
