@@ -42,7 +42,7 @@ from prune_engine.measure import (
 )
 from prune_engine.preflight import importable, model_warnings
 from prune_engine.report import OperationsInfo, QualityInfo, Report, SizeInfo
-from prune_engine.spec import PruneSpec, parse_spec
+from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
 from prune_engine.training import TrainingResult, train
@@ -139,7 +139,7 @@ def prune(
     with watch.stage("verifying", "checking and measuring the result"):
         fixed = prepared.fixed_batch
         sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
-        checks, result = verify(source.proto, pruned, module, trained.masks, spec.density, sample)
+        checks, result = verify(source.proto, pruned, module, trained.masks, spec.one_density, sample)
         quality = QualityInfo(
             metric=prepared.metric,
             dense=quality_dense,
@@ -158,7 +158,7 @@ def prune(
         data=prepared.info,
         layers=layer_rows(module, trained.masks),
         left_out=list(chosen.left_out),
-        density=density_info(module, trained.masks, spec.density),
+        density=density_info(module, trained.masks, spec.one_density),
         quality=quality,
         size=_size(source, pruned),
         operations=operations,
@@ -199,8 +199,8 @@ def inspect(
         SpecError: the spec is not valid.
     """
     labels = labels or Labels()
-    asked = spec if isinstance(spec, PruneSpec) else parse_spec({"density": STAND_IN, **(spec or {})})
-    has_density = isinstance(spec, PruneSpec) or "density" in (spec or {})
+    asked = spec if isinstance(spec, PruneSpec) else parse_spec(with_density(spec or {}, STAND_IN))
+    has_density = isinstance(spec, PruneSpec) or has_goal(spec or {})
     problems: list[PruneError] = []
     raw = None
     try:
@@ -258,7 +258,7 @@ def _read_model(
 
 def _properties(spec: PruneSpec, labels: Labels) -> dict[str, str]:
     """What the pruned file says about itself, in its `metadata_props`."""
-    said = {DENSITY: str(spec.density), VERSION: version("prunery")}
+    said = {DENSITY: str(spec.one_density), VERSION: version("prunery")}
     return said if labels.job_id is None else {**said, JOB: labels.job_id}
 
 

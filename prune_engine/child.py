@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_engine.errors import PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent
-from prune_engine.spec import parse_spec
+from prune_engine.spec import parse_spec, with_density
 
 if TYPE_CHECKING:
     from prune_engine.api import Labels
@@ -108,7 +108,7 @@ def _prune(folder: Path, say: Say) -> None:
 def _inspect(folder: Path, say: Say) -> None:
     """`spec.json`, `job.json` and the data are optional; `job.json` may have `dataset_path` and `notes`."""
     fields = _json(folder / "spec.json") if (folder / "spec.json").exists() else {}
-    parse_spec({"density": 1.0} | fields)  # a wrong field is refused before torch is imported
+    parse_spec(with_density(fields, 1.0))  # a wrong field is refused before torch is imported
     about = _json(folder / "job.json") if (folder / "job.json").exists() else {}
     model = _one_of(folder, MODEL_NAMES)
     supplied = next((folder / name for name in DATA_NAMES if (folder / name).exists()), None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from prune_engine.errors import SpecError
+from prune_engine.goals import Density, Frontier, Target
 from prune_engine.granularity import Granularity, parse_granularity
 from prune_engine.granularity import Patterns as GroupPatterns
 
@@ -76,13 +78,33 @@ LayerDensity = tuple[Fraction | None, Fraction | None]
 """The least and the most density of a layer; None: no bound."""
 
 
+GOALS = ("density", "target", "frontier")
+
+
 class PruneSpec(BaseModel):
-    """A pruning run as its user asks for it. Only `density` has no default."""
+    """A pruning run as its user asks for it.
+
+    One of `density`, `target` and `frontier` is needed; all else has a default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    density: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
-        description="Share of the prunable weights to keep, in (0, 1].", examples=[0.05]
+    density: Density | None = Field(
+        None,
+        description="Share of the prunable weights to keep, in (0, 1]. This, or `target`, or `frontier`.",
+        examples=[0.05],
+    )
+    target: Annotated[Target | None, BeforeValidator(_from_json)] = Field(
+        None,
+        description="Instead of `density`: the smallest one that loses no more than this on held-out rows, "
+        '`{"max_accuracy_drop": 0.01}` (a fraction) or `{"max_error_increase": 0.05}` (relative).',
+        examples=[{"max_accuracy_drop": 0.01}],
+    )
+    frontier: Frontier | None = Field(
+        None,
+        description="Instead of `density`: several, one model at each from one training run, and the curve. "
+        "`0.5,0.2,0.1` or a JSON list.",
+        examples=[[0.5, 0.2, 0.1, 0.05, 0.02]],
     )
     granularity: Annotated[str, BeforeValidator(_granularity)] = Field(
         "weight",
@@ -189,7 +211,6 @@ class PruneSpec(BaseModel):
         description="Share of the training after which the mask is fixed (top k) and only weights train.",
     )
 
-
     @property
     def units(self) -> Granularity:
         """`granularity`, read."""
@@ -199,13 +220,41 @@ class PruneSpec(BaseModel):
     @classmethod
     def _patterns_have_a_density(cls, fields: Any) -> Any:
         """n:m says the density itself."""
-        if not isinstance(fields, dict) or fields.get("density") is not None:
+        if not isinstance(fields, dict) or any(fields.get(goal) is not None for goal in GOALS):
             return fields
         try:
             units = parse_granularity(str(fields.get("granularity", "weight")))
         except ValueError as error:
             raise contradiction("granularity", str(error)) from None
         return {**fields, "density": units.density} if isinstance(units, GroupPatterns) else fields
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> PruneSpec:
+        given = [goal for goal in GOALS if getattr(self, goal) is not None]
+        if not given:
+            raise contradiction(
+                "density",
+                "required: the share of the weights to keep, in (0, 1]; or, instead of it, a target such as "
+                '{"max_accuracy_drop": 0.01}, or a frontier such as [0.5, 0.2, 0.1]',
+            )
+        if len(given) > 1:
+            raise contradiction(given[1], f"does not go with {given[0]}; give one of {', '.join(GOALS)}")
+        return self
+
+    @property
+    def one_density(self) -> float:
+        """The density of a run that has one.
+
+        Raises:
+            TypeError: it has a target or a frontier; `at` makes one with a density of it.
+        """
+        if self.density is None:
+            raise TypeError("this spec has no single density")
+        return self.density
+
+    def at(self, density: float) -> PruneSpec:
+        """The same run with a single density."""
+        return self.model_copy(update={"density": density, "target": None, "frontier": None})
 
     @model_validator(mode="after")
     def _granularity_goes_with_the_rest(self) -> PruneSpec:
@@ -215,6 +264,11 @@ class PruneSpec(BaseModel):
                 raise contradiction(
                     "density", f"granularity {units} is density {units.density:.6g}; leave density out"
                 )
+            for goal in ("target", "frontier"):
+                if getattr(self, goal) is not None:
+                    raise contradiction(
+                        goal, f"granularity {units} is density {units.density:.6g}; leave {goal} out"
+                    )
             if self.layer_density:
                 raise contradiction(
                     "layer_density", f"granularity {units} has density {units.density:.6g} in every layer"
@@ -233,6 +287,21 @@ class PruneSpec(BaseModel):
                 if getattr(self, name) != PruneSpec.model_fields[name].default:
                     raise contradiction(name, "with train_weights false no weight is trained; leave it out")
         return self
+
+
+def has_goal(fields: Mapping[str, Any]) -> bool:
+    """Whether the fields of a spec say how dense the result is to be, in one way or another."""
+    if any(fields.get(goal) is not None for goal in GOALS):
+        return True
+    try:
+        return isinstance(parse_granularity(str(fields.get("granularity", "weight"))), GroupPatterns)
+    except ValueError:
+        return False
+
+
+def with_density(fields: Mapping[str, Any], stand_in: float) -> dict[str, Any]:
+    """The fields of a spec, with a density where they ask for none, nor for what stands instead of one."""
+    return dict(fields) if has_goal(fields) else {**fields, "density": stand_in}
 
 
 def contradiction(field: str, why: str) -> PydanticCustomError:

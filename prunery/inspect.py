@@ -59,10 +59,10 @@ def _run(
 ) -> int:
     """Inspect and show; 0 it can be pruned, 2 it cannot."""
     from jobs.settings import Settings
-    from prune_engine.spec import parse_spec
+    from prune_engine.spec import parse_spec, with_density
 
     try:
-        parse_spec({"density": 1.0} | fields)
+        parse_spec(with_density(fields, 1.0))
         from prune_engine.api import inspect  # torch: only once the request is known to be sound
 
         found = inspect(model, data, fields, tokenizer=tokenizer, datasets_dir=Settings().datasets_dir)

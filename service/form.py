@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from prune_engine.errors import SpecError
-from prune_engine.spec import PruneSpec, parse_spec
+from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from service.errors import FieldConflictError, FieldMissingError, FieldUnknownError
 
 FILES: Final = ("model", "dataset", "tokenizer")
@@ -32,13 +32,14 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
 
     Raises:
         SpecError: `spec` is no JSON object, or a field is missing or out of range.
-        FieldMissingError: there is no density.
+        FieldMissingError: there is neither a density nor what stands instead of one.
         FieldConflictError: a field was given both by itself and in `spec`.
     """
     given = spec_fields(fields)
-    if "density" not in given:
+    if not has_goal(given):
         raise FieldMissingError(
-            "density is missing; send the share of the weights to keep, in (0, 1]: density=0.1",
+            "density is missing; send the share of the weights to keep, in (0, 1]: density=0.1; or several, "
+            'frontier=0.5,0.2,0.1; or what may be lost, target={"max_accuracy_drop": 0.01}',
             param="density",
         )
     return parse_spec(given)
@@ -51,7 +52,7 @@ def partial_spec_of(fields: dict[str, str]) -> dict[str, Any]:
         SpecError, FieldConflictError: as `spec_of` raises them.
     """
     given = spec_fields(fields)
-    parse_spec({"density": 1.0} | given)
+    parse_spec(with_density(given, 1.0))
     return given
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from prune_engine.gates import kept_count
+from prune_engine.gates import Layout
+from prune_engine.granularity import Patterns
 from prune_engine.methods import MethodSettings
 from prune_engine.spec import PruneSpec
 from prune_engine.training.density_rule import gate_rule
 from prune_engine.training.length import choose_batch_size, choose_epochs
+from prune_engine.training.mask_only import mask_only
 from prune_engine.training.result import PrunableInfo
 
 AUTO_RATE = "by the rule"
@@ -32,6 +34,7 @@ class Settings:
     steps_per_epoch: int
     total_steps: int
     max_minutes: float | None
+    train_weights: bool
     learning_rate: float
     learning_rate_why: str
     weight_decay: float
@@ -59,7 +62,7 @@ class Settings:
 def resolve(
     spec: PruneSpec,
     *,
-    prunable: int,
+    layout: Layout,
     neurons: int,
     rows: int,
     fixed_batch: int | None = None,
@@ -71,8 +74,8 @@ def resolve(
 
     Args:
         spec: what was asked for.
-        prunable: prunable weights of the model.
-        neurons: output neurons or channels of all prunable weights together.
+        layout: the gated weights.
+        neurons: output neurons or channels of all gated weights together.
         rows: training rows.
         fixed_batch: batch size that the model demands; a step then takes a multiple of it.
         labelled: whether there are labels; without them all of the loss is distillation.
@@ -80,20 +83,26 @@ def resolve(
         device: "cpu" or "cuda".
 
     Raises:
-        SpecError: the density keeps no weight, or the mask would be fixed before the density is reached.
+        SpecError: the density keeps too few weights, or is not what the layers' bounds allow.
     """
-    kept = kept_count(spec.density, prunable)
+    kept = layout.kept(spec.one_density)
     batch_size = choose_batch_size(rows) if spec.batch_size == "auto" else min(spec.batch_size, rows)
     if fixed_batch is not None:
         batch_size = max(round(batch_size / fixed_batch), 1) * fixed_batch
     steps_per_epoch = max(rows // batch_size, 1)
-    if spec.epochs == "auto" and kept == prunable:
+    if not spec.train_weights and (kept == layout.prunable or spec.method == "magnitude"):
+        epochs, why = 0, "nothing is learned: no weight is trained, and the mask follows from the weights"
+    elif spec.epochs == "auto" and kept == layout.prunable and spec.init == "given":
         epochs, why = 0, "density 1: there is nothing to prune; give epochs to fine-tune all the same"
     elif spec.epochs == "auto":
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
     else:
         epochs, why = spec.epochs, "as asked"
-    rule = gate_rule(spec, kept=kept, neurons=neurons)
+    rule = gate_rule(spec, kept=kept, neurons=neurons, exchange=layout.plain)
+    if not spec.train_weights:
+        rule = mask_only(rule, spec)
+    if spec.init == "random" and spec.distillation == "auto":
+        rule = replace(rule, distillation=0.0)
     fix_mask_at = max(rule.fix_mask_at, rule.anneal_until)
     return Settings(
         method=spec.method,
@@ -104,15 +113,16 @@ def resolve(
         steps_per_epoch=steps_per_epoch,
         total_steps=epochs * steps_per_epoch,
         max_minutes=spec.max_minutes,
-        learning_rate=rule.learning_rate,
-        learning_rate_why=AUTO_RATE if spec.learning_rate == "auto" else "as asked",
+        train_weights=spec.train_weights,
+        learning_rate=rule.learning_rate if spec.train_weights else 0.0,
+        learning_rate_why=_rate_why(spec),
         weight_decay=spec.weight_decay,
         distillation=rule.distillation if labelled else 1.0,
         distillation_temperature=spec.distillation_temperature,
         gates_until=min(max(rule.gates_until, rule.anneal_until), fix_mask_at),
         regrow=rule.regrow,
         gates=MethodSettings(
-            density=spec.density,
+            density=kept / layout.prunable if isinstance(spec.units, Patterns) else spec.one_density,
             kept=kept,
             gate_learning_rate=rule.gate_learning_rate,
             gate_prior=rule.gate_prior,
@@ -124,6 +134,12 @@ def resolve(
             seed=spec.seed,
         ),
     )
+
+
+def _rate_why(spec: PruneSpec) -> str:
+    if not spec.train_weights:
+        return "no weight is trained"
+    return AUTO_RATE if spec.learning_rate == "auto" else "as asked"
 
 
 def outputs(weight: PrunableInfo) -> int:

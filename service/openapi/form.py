@@ -16,7 +16,7 @@ def spec_components() -> dict[str, Any]:
     return components
 
 
-def request_body(required: Sequence[str] = ("model", "dataset", "density")) -> dict[str, Any]:
+def request_body(required: Sequence[str] = ("model", "dataset")) -> dict[str, Any]:
     """`requestBody` of `POST /jobs`, and of an operation that asks for fewer of its fields."""
     spec = PruneSpec.model_json_schema(ref_template=_REF)
     properties: dict[str, Any] = {
@@ -61,6 +61,10 @@ def request_body(required: Sequence[str] = ("model", "dataset", "density")) -> d
                     "named": {
                         "summary": "A model and the name of a data set",
                         "value": {"model": "(resnet20.onnx)", "dataset": "cifar10", "density": 0.1},
+                    },
+                    "several densities": {
+                        "summary": "One model at each of several densities, and the curve",
+                        "value": {"model": "(net.onnx)", "dataset": "mnist", "frontier": "0.5,0.2,0.1,0.05"},
                     },
                     "own data": {
                         "summary": "A model and a file, with a shorter training",
