@@ -15,6 +15,7 @@ from prune_engine.measure.step import StepCost
 from prune_engine.spec import PruneSpec
 from prune_engine.training.length import LARGEST_BATCH
 from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
+from prune_engine.training.layers import layout_of
 from prune_engine.training.result import PrunableInfo
 from prune_engine.training.run import MEASUREMENTS
 from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
@@ -71,7 +72,7 @@ def resolved(
     """
     return resolve(
         spec,
-        prunable=sum(math.prod(weight.shape) for weight in prunable),
+        layout=layout_of(prunable, spec),
         neurons=sum(outputs(weight) for weight in prunable),
         rows=ASSUMED_ROWS if rows is None else rows,
         fixed_batch=fixed_batch,

@@ -66,6 +66,10 @@ class Accelerated(nn.Module):
         """Name -> current value: parameters and BatchNorm statistics."""
         return self.module.state_values()
 
+    def set_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Give parameters and BatchNorm statistics other values, by name."""
+        self.module.set_values(values)
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The model's outputs for a batch, in the types that it has without acceleration."""
         if self._acceleration.channels_last:

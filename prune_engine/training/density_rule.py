@@ -50,8 +50,12 @@ def scarcity(kept: int, neurons: int) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
-    """Resolve the `auto` hyperparameters of `spec` for a model of `neurons` that keeps `kept` weights."""
+def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True) -> Rule:
+    """Resolve the `auto` hyperparameters of `spec` for a model of `neurons` that keeps `kept` weights.
+
+    Without `exchange` no weights are exchanged once the gates are done: blocks, n:m groups and bounds on
+    layers would not survive it.
+    """
     scarce = scarcity(kept, neurons)
 
     def choose(asked: Auto | float, many: float, few: float) -> float:
@@ -71,7 +75,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int) -> Rule:
             fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
             regrow=0.0,
         )
-    exchanged = kept >= FEWEST_EXCHANGED
+    exchanged = exchange and kept >= FEWEST_EXCHANGED
     return Rule(
         learning_rate=choose(spec.learning_rate, 5e-3, 1e-2),
         distillation=choose(spec.distillation, 0.7, 0.0),

@@ -41,13 +41,20 @@ class Phase(Protocol):
 
 
 class PruningPhase:
-    """Weights and the method's gates are trained together."""
+    """Weights and the method's gates are trained together, or the gates alone where nothing else `trains`."""
 
     stage: Stage = "pruning"
 
     def __init__(
-        self, flat: FlatParameters, method: Method, learning_rate: float, weight_decay: float
+        self,
+        flat: FlatParameters,
+        method: Method,
+        learning_rate: float,
+        weight_decay: float,
+        *,
+        trains: bool = True,
     ) -> None:
+        self._trains = trains
         self._flat = flat
         self._method = method
         self._peak = learning_rate
@@ -69,6 +76,8 @@ class PruningPhase:
         rate = one_cycle(progress, self._peak)
         self._flat.collect()
         self._method.after_backward(progress)
+        if not self._trains:
+            return
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.step()
         if self._weight_decay:
@@ -102,6 +111,7 @@ class FixedMaskPhase:
         before: the optimiser of the phase before; its moments are carried on.
         regrowth: exchanges kept weights for others until `fix`; None: the mask is fixed from the start.
         rate_pause: from where to where in the training the learning rate stands still.
+        trains: False: no value changes any more.
     """
 
     def __init__(
@@ -114,7 +124,9 @@ class FixedMaskPhase:
         *,
         regrowth: Regrowth | None = None,
         rate_pause: tuple[float, float] = (0.0, 0.0),
+        trains: bool = True,
     ) -> None:
+        self._trains = trains
         self.stage: Stage = "finetuning" if regrowth is None else "pruning"
         self._regrowth = regrowth
         self._pause = rate_pause
@@ -141,6 +153,9 @@ class FixedMaskPhase:
 
     def after_backward(self, progress: float) -> None:
         """One step of Adam on what is kept."""
+        if not self._trains:
+            self._flat.collect()
+            return
         rate = one_cycle(pause(progress, *self._pause), self._peak)
         gradient = self._flat.collect()
         self._values.grad = gradient[self._index]
@@ -173,10 +188,12 @@ class FixedMaskPhase:
     def finish(self) -> None:
         """Show the trained values; kept weights nearer to zero than 1e-7 are moved there.
 
-        Non-zero weights and kept weights are then the same set, whoever counts them, also in float16.
+        Non-zero weights and kept weights are then the same set, whoever counts them, also in float16. Weights
+        that are not trained stay what they are, zeros among them.
         """
-        kept = self._values[: self._kept]
-        kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
+        if self._trains:
+            kept = self._values[: self._kept]
+            kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
         self._flat.shown.index_copy_(0, self._index, self._values)
         self._flat.values.copy_(self._flat.shown)
 

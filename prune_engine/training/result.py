@@ -62,6 +62,9 @@ class Trainable(Protocol):
     def state_values(self) -> dict[str, np.ndarray]:
         """Name -> current value: parameters and BatchNorm statistics."""
 
+    def set_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Give parameters and BatchNorm statistics other values, by name."""
+
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The model's outputs for a batch."""
 

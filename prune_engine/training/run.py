@@ -60,11 +60,17 @@ class Run:
         metric = subject.prepared.metric.name
         self.curve = Curve(clock.total_steps, settings.steps_per_epoch, emit, metric)
         self.measurements = 0
-        subject.module.train()
+        subject.begin()
         if settings.learning_rate_why == AUTO_RATE:
             self.settings = settings = self._probe(settings)
-        method = METHODS[settings.method](subject.flat, settings.gates)
-        self.pruning = PruningPhase(subject.flat, method, settings.learning_rate, settings.weight_decay)
+        method = METHODS[settings.method](subject.flat, settings.gates, subject.layout)
+        self.pruning = PruningPhase(
+            subject.flat,
+            method,
+            settings.learning_rate,
+            settings.weight_decay,
+            trains=settings.train_weights,
+        )
         self.method = method
         self.phase: Phase = self.pruning
 
@@ -94,6 +100,7 @@ class Run:
             self.pruning.optimiser,
             regrowth=self._regrowth() if exchanging else None,
             rate_pause=settings.rate_pause,
+            trains=settings.train_weights,
         )
 
     def fix(self) -> Tensor:

@@ -61,7 +61,7 @@ def restore(run: Run, state: State, *, rewind: bool = True) -> None:
     torch.set_rng_state(tensor_of(state, "random.cpu"))
     if "random.cuda" in state:
         torch.cuda.set_rng_state(tensor_of(state, "random.cuda"), run.subject.device)
-    run.subject.module.train()
+    run.subject.train()
     if rewind:
         run.measurements = int(state["measurements"])
         run.clock.load(part(state, "clock"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from prune_engine.gates import FlatParameters
 from prune_engine.spec import PruneSpec
 from prune_engine.training.acceleration import accelerate
 from prune_engine.training.batch_freedom import runs_at_any_batch
+from prune_engine.training.chosen import choose
+from prune_engine.training.layers import layout_of
 from prune_engine.training.operations import row_operations
 from prune_engine.training.result import Trainable
 from prune_engine.training.settings import Settings, outputs, resolve
@@ -25,18 +29,37 @@ ACCELERATION_ROWS = 8
 class Subject:
     """A module that is about to be trained.
 
+    Args:
+        module, prepared, device: become attributes.
+        spec: what is asked; its patterns choose what is gated.
+        start: values to start from by name, instead of those that the module has; None: those.
+
     Attributes:
         module: its parameters are views of `flat.shown` from now on.
         prepared: rows on the device; `fixed_batch` is None where the file names a batch size that the module
             does not hold to.
         flat: the parameters.
+        gated: the weights that have gates: the front of `flat`, in its order.
+        layout: in which units they are kept.
         device: where all of it is.
 
     Raises:
+        SpecError: a pattern matches no weight, or no weight is left to prune.
         ModelError: the weights do not share one dtype.
     """
 
-    def __init__(self, module: Trainable, prepared: Prepared, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: Trainable,
+        prepared: Prepared,
+        spec: PruneSpec,
+        device: torch.device,
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._start = start
+        self._moves_statistics = spec.train_weights or start is not None
+        self.gated = choose(module.prunable, spec).gated
+        self.layout = layout_of(self.gated, spec)
         self.module = module
         self.device = device
         self.prepared = replace(
@@ -46,7 +69,18 @@ class Subject:
             module.to(device)
         if self._free():
             self.prepared = replace(self.prepared, fixed_batch=None)
-        self.flat = FlatParameters(module.weights, [weight.name for weight in module.prunable], device)
+        self.flat = FlatParameters(module.weights, [weight.name for weight in self.gated], device)
+
+    def begin(self) -> None:
+        """Put the values to start from in place. What the module was before is what a teacher knows."""
+        if self._start is not None:
+            self.module.set_values(self._start)
+            self.flat.values.copy_(self.flat.shown)
+        self.train()
+
+    def train(self) -> None:
+        """Let the module behave as in training; with given weights that stay, its statistics stay too."""
+        self.module.train(self._moves_statistics)
 
     def settings(self, spec: PruneSpec) -> Settings:
         """Every `auto` of `spec` resolved for this module and these rows.
@@ -59,8 +93,8 @@ class Subject:
         inputs, labels = train.batch(torch.arange(fixed or 2) % len(train))
         settings = resolve(
             spec,
-            prunable=self.flat.prunable,
-            neurons=sum(outputs(weight) for weight in self.module.prunable),
+            layout=self.layout,
+            neurons=sum(outputs(weight) for weight in self.gated),
             rows=len(train),
             fixed_batch=fixed,
             labelled=labels is not None and self.prepared.task != "distillation",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from prune_engine.events import Listener, StageEvent
+from prune_engine.methods import METHODS
 from prune_engine.spec import PruneSpec
 from prune_engine.training.clock import Clock
 from prune_engine.training.result import Trainable, TrainingResult
@@ -21,26 +23,32 @@ if TYPE_CHECKING:
 
 
 def train(
-    module: Trainable, prepared: Prepared, spec: PruneSpec, device: torch.device, emit: Listener
+    module: Trainable,
+    prepared: Prepared,
+    spec: PruneSpec,
+    device: torch.device,
+    emit: Listener,
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> TrainingResult:
     """Prune `module` to `spec.density` and fine-tune it; on return it holds the final weights.
 
     Weights are zero exactly where the mask is False. The same module, data, spec and number of threads give
     the same result bit for bit on a CPU, unless `max_minutes` cuts the training short. At density 1, unless
-    epochs are asked for, nothing is trained and every value stays bit for bit.
+    epochs are asked for, nothing is trained and every value stays bit for bit. With `start`, values by name,
+    training starts from those; the module as it comes is then only the teacher.
 
     Raises:
-        SpecError: the density keeps no weight.
+        SpecError: the density keeps no weight; or `include` and `exclude` leave none, or name none.
         ModelError: the weights do not share one dtype.
         DivergedError: the loss became NaN or infinite.
     """
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         started = time.monotonic()
-        subject = Subject(module, prepared, device)
+        subject = Subject(module, prepared, spec, device, start)
         settings = subject.settings(spec)
         if settings.total_steps == 0:
-            return _untouched(subject, settings, emit)
+            return _untrained(subject, settings, emit)
         emit(StageEvent(stage="pruning", message=_announcement(settings)))
         run = Run(subject, settings, Clock(settings.total_steps, settings.max_minutes), emit)
         return _whole(run, started, emit)
@@ -71,13 +79,18 @@ def _whole(run: Run, started: float, emit: Listener) -> TrainingResult:
     )
 
 
-def _untouched(subject: Subject, settings: Settings, emit: Listener) -> TrainingResult:
-    """The module as it came, every weight kept."""
+def _untrained(subject: Subject, settings: Settings, emit: Listener) -> TrainingResult:
+    """The module as it came, without the weights that the method drops unseen; at density 1 those are none."""
     emit(StageEvent(stage="pruning", message=settings.epochs_why))
+    subject.begin()
+    flat = subject.flat
+    mask = torch.ones(flat.prunable, dtype=torch.bool, device=flat.values.device)
+    if settings.gates.kept < flat.prunable:
+        mask = METHODS[settings.method](flat, settings.gates, subject.layout).mask()
+        flat.shown[: flat.prunable].masked_fill_(~mask, 0.0)
     subject.module.eval()
-    everything = torch.ones(subject.flat.prunable, dtype=torch.bool)
     return TrainingResult(
-        masks=subject.flat.split_mask(everything),
+        masks=subject.flat.split_mask(mask),
         before_finetuning=_values(subject),
         curve=[],
         settings={**settings.as_dict(), "steps_done": 0},

@@ -31,9 +31,10 @@ class HoldoutSample:
         self._truth: Tensor = self._labels() if labelled else self._predict(module)
 
     def measure(self, module: Trainable) -> float:
-        """The metric in its own unit (`Prepared.metric`); the module is left in training mode."""
+        """The metric in its own unit (`Prepared.metric`); the module is left in the mode that it was in."""
+        training = module.training
         prediction, truth = self._predict(module), self._truth
-        module.train()
+        module.train(training)
         name = self._prepared.metric.name
         if name in ("accuracy", "agreement"):
             wanted = truth if name == "accuracy" else self._classes(truth)

@@ -47,6 +47,11 @@ class Network(nn.Module):
     def state_values(self) -> dict[str, np.ndarray]:
         return {name: value.detach().cpu().numpy() for name, value in self.net.state_dict().items()}
 
+    def set_values(self, values: Mapping[str, np.ndarray]) -> None:
+        with torch.no_grad():
+            for name, value in values.items():
+                self.net.state_dict()[name].copy_(torch.from_numpy(value))
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return (self.net(*inputs),)
 

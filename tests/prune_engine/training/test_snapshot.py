@@ -45,8 +45,9 @@ def scarce() -> tuple[Network, Task]:
 
 def begin(network: Network, task: Task, **fields: Any) -> Run:
     torch.manual_seed(0)
-    subject = Subject(network, task, CPU)  # type: ignore[arg-type]
-    settings = subject.settings(PruneSpec(**fields))
+    spec = PruneSpec(**fields)
+    subject = Subject(network, task, spec, CPU)  # type: ignore[arg-type]
+    settings = subject.settings(spec)
     return Run(subject, settings, Clock(settings.total_steps, None), silent)
 
 
