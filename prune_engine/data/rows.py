@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prune_engine.data.plane import plane_of
 from prune_engine.data.transform import Transform
 
 MATERIALISE_BYTES = 1 << 30
@@ -20,6 +21,9 @@ class Rows:
     """Rows of one split.
 
     The preprocessing is done once where the result fits into 1 GiB, otherwise for every batch.
+
+    Attributes:
+        planes: for each model input how the image lies in its rows; None: it is none.
 
     Args:
         raw: one tensor per model input, in the model's order, rows on the first axis.
@@ -44,6 +48,8 @@ class Rows:
         self._count = len(raw[0])
         self._transforms: tuple[Transform, ...] | None = tuple(transforms)
         self._stored = tuple(raw)
+        pairs = zip(transforms, raw, strict=True)
+        self.planes = tuple(plane_of(transform.arrangement, rows) for transform, rows in pairs)
         if sum(transform.bytes(self._count) for transform in transforms) <= materialise_bytes:
             self._stored = tuple(_apply(t, rows) for t, rows in zip(transforms, raw, strict=True))
             self._transforms = None
@@ -68,6 +74,7 @@ class Rows:
         moved = object.__new__(Rows)
         moved.device, moved.names = torch.device(device), self.names
         moved._count, moved._transforms = self._count, self._transforms
+        moved.planes = self.planes
         stays = sum(rows.numel() * rows.element_size() for rows in self._stored) > _DEVICE_BYTES
         moved._stored = self._stored if stays else tuple(rows.to(moved.device) for rows in self._stored)
         moved.labels = None if self.labels is None else self.labels.to(moved.device)

@@ -1,0 +1,35 @@
+"""How an image lies in a row of a model's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from prune_engine.data.arrangement import Arrangement
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The image in a row, whatever the row's own shape: (channels, height, width), or channels last."""
+
+    channels: int
+    height: int
+    width: int
+    channels_last: bool = False
+
+
+def plane_of(arrangement: Arrangement, raw: Tensor) -> Plane | None:
+    """The image that `arrangement` makes of a row as sent; None where it is not known to be one.
+
+    Args:
+        arrangement: from the data's rows to the model's.
+        raw: rows as sent; only their shape counts.
+    """
+    if arrangement.channels is None or not len(raw):
+        return None
+    shape = arrangement.spread(raw[:1].float()).shape
+    if len(shape) != 4:
+        return None
+    _, channels, height, width = shape
+    return Plane(channels, height, width, arrangement.layout in ("nhwc", "flat_nhwc"))
