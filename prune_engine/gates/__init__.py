@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prune_engine.gates.blocks import BlockGates
 from prune_engine.gates.bounds import budgeted_mask, hold_within, most_kept
 from prune_engine.gates.budget import (
     density_shift,
@@ -19,6 +20,7 @@ from prune_engine.gates.noise import LogisticBank
 from prune_engine.gates.units import Units, unit_view
 
 __all__ = [
+    "BlockGates",
     "FlatParameters",
     "Gates",
     "GroupGates",

@@ -51,6 +51,10 @@ class BlockGates:
         """Scale of the logistic noise."""
         return self._gates.noise
 
+    def retune(self, noise: float, temperature: float) -> None:
+        """Go on with another scale of the noise and another temperature."""
+        self._gates.retune(noise, temperature)
+
     def hold(self, density: float) -> None:
         """Shift all logits so that the expected share of open blocks is `density`."""
         self._gates.hold(density)

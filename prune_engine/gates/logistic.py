@@ -39,6 +39,7 @@ class LogisticGates:
         self.noise = noise
         self.temperature = temperature
         self.gradient = torch.zeros_like(logits)
+        self._seed = seed
         self._bank = LogisticBank(logits.numel(), noise, seed, logits.device) if noise else None
         self._noisy = torch.ones_like(logits)
         self._soft = torch.empty_like(logits)
@@ -48,6 +49,15 @@ class LogisticGates:
     def open(self) -> Tensor:
         """The gates of the last sample: flat, bool."""
         return self._noisy > 0.0
+
+    def retune(self, noise: float, temperature: float) -> None:
+        """Go on with another scale of the noise and another temperature."""
+        if self._bank is not None and noise:
+            self._bank.rescale(noise / self.noise)
+        elif noise != self.noise:
+            size, device = self.logits.numel(), self.logits.device
+            self._bank = LogisticBank(size, noise, self._seed, device) if noise else None
+        self.noise, self.temperature = noise, temperature
 
     def hold(self, density: float) -> None:
         """Shift all logits so that the expected density is `density` (see `density_shift`).

@@ -41,6 +41,10 @@ class LogisticBank:
         offset = self._offsets.randrange(SPARE + 1)
         return self._samples[offset : offset + self._size]
 
+    def rescale(self, factor: float) -> None:
+        """Let all samples from now on be `factor` times as large."""
+        self._samples.mul_(factor)
+
     def state(self) -> State:
         """Where the offsets go on."""
         version, words, _ = self._offsets.getstate()

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from prune_engine.gates import (
+    BlockGates,
     FlatParameters,
     GroupGates,
     Layout,
+    LogisticGates,
     budgeted_mask,
     build_gates,
     hold_within,
@@ -35,9 +37,7 @@ class Gumbel(Method):
     strength must be tuned; one sample a step; gates start open, so that a trained network is not destroyed.
     """
 
-    def __init__(
-        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
-    ) -> None:
+    def __init__(self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None) -> None:
         super().__init__(flat, settings, layout)
         self.gates = build_gates(
             self.layout,
@@ -54,11 +54,18 @@ class Gumbel(Method):
         self._density = START_DENSITY
         self._step = 0
 
+    def retarget(self, settings: MethodSettings) -> None:
+        """Go on to another density, with the noise and the temperature that belong to it."""
+        super().retarget(settings)
+        if isinstance(self.gates, LogisticGates | BlockGates):
+            self.gates.retune(settings.gate_noise, settings.gate_temperature)
+
     def _prunable_parts(self) -> list[Tensor]:
         """What has an order of its own in each layer: the blocks' norms, else the weights."""
         weights = self.flat.weights
         if isinstance(self.layout.granularity, Blocks):
-            return list(self.units.norms(weights).split([layer.units for layer in self.layout.layers]))
+            sizes = [layer.units for layer in self.layout.layers]
+            return list(torch.split(self.units.norms(weights), sizes))
         return self.flat.layers(weights)
 
     @property
@@ -69,7 +76,7 @@ class Gumbel(Method):
     def before_forward(self, progress: float) -> None:
         """Hold the density and sample the gates."""
         settings = self.settings
-        target = log_linear_density(progress / max(settings.anneal_until, 1e-9), settings.density)
+        target = log_linear_density(settings.annealed(progress), settings.density, settings.start_density)
         if self._step % HOLD_EVERY == 0 or target < NOTICEABLE * self._density:
             self._density = min(target, START_DENSITY)
             self._hold()

@@ -24,12 +24,15 @@ class Magnitude(Method):
     n largest weights stay; the groups that lose the smallest sum of squares by that come first.
     """
 
-    def __init__(
-        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
-    ) -> None:
+    def __init__(self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None) -> None:
         super().__init__(flat, settings, layout)
         self._open = torch.ones(flat.prunable, dtype=torch.bool, device=flat.values.device)
         self._density = 1.0
+        self._updates = -1
+
+    def retarget(self, settings: MethodSettings) -> None:
+        """Go on to another density; the schedule begins anew from where it starts."""
+        super().retarget(settings)
         self._updates = -1
 
     @property
@@ -39,11 +42,13 @@ class Magnitude(Method):
 
     def before_forward(self, progress: float) -> None:
         """Draw the mask again where the schedule asks for it, and show the weights under it."""
-        share = min(progress / max(self.settings.anneal_until, 1e-9), 1.0)
+        share = min(max(self.settings.annealed(progress), 0.0), 1.0)
         update = int(share * UPDATES)
         if update > self._updates:
             self._updates = update
-            self._density = cubic_density(update / UPDATES, self.settings.density)
+            self._density = cubic_density(
+                update / UPDATES, self.settings.density, self.settings.start_density
+            )
             self._open = self._draw(self._density)
         torch.mul(self.flat.weights, self._open, out=self.flat.shown[: self.flat.prunable])
 

@@ -16,7 +16,8 @@ class MethodSettings:
     """Hyperparameters of the methods, none of them `auto`; `PruneSpec` has their meaning.
 
     `gate_epsilon` is Adam's epsilon on the logits: where it is large against the gradients, logits without a
-    gradient worth the name do not drift.
+    gradient worth the name do not drift. The density falls from `start_density` at `anneal_from` to `density`
+    at `anneal_until`.
     """
 
     density: float
@@ -29,6 +30,12 @@ class MethodSettings:
     anneal_until: float
     fix_mask_at: float
     seed: int
+    start_density: float = 1.0
+    anneal_from: float = 0.0
+
+    def annealed(self, progress: float) -> float:
+        """How much of the way from `anneal_from` to `anneal_until` is done; beyond 1 it is over."""
+        return (progress - self.anneal_from) / max(self.anneal_until - self.anneal_from, 1e-9)
 
 
 class Method(ABC):
@@ -42,13 +49,15 @@ class Method(ABC):
         layout: what is kept or goes as one, and the layers' bounds; None: single weights without bounds.
     """
 
-    def __init__(
-        self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None
-    ) -> None:
+    def __init__(self, flat: FlatParameters, settings: MethodSettings, layout: Layout | None = None) -> None:
         self.flat = flat
         self.settings = settings
         self.layout = layout or single_weights([part.numel() for part in flat.layers(flat.weights)])
         self.units = Units(self.layout, flat.values.device)
+
+    def retarget(self, settings: MethodSettings) -> None:
+        """Go on to another density; the gates stay as they are."""
+        self.settings = settings
 
     @abstractmethod
     def before_forward(self, progress: float) -> None:

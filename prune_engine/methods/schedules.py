@@ -7,14 +7,14 @@ import math
 WARM_UP = 0.3
 
 
-def log_linear_density(progress: float, target: float) -> float:
-    """Density that falls from 1 to `target` by a constant factor a step."""
-    return float(target ** min(max(progress, 0.0), 1.0))
+def log_linear_density(progress: float, target: float, start: float = 1.0) -> float:
+    """Density that falls from `start` to `target` by a constant factor a step."""
+    return float(start * (target / start) ** min(max(progress, 0.0), 1.0))
 
 
-def cubic_density(progress: float, target: float) -> float:
-    """Density that falls from 1 to `target` fast at first (Zhu & Gupta 2017, equation 1)."""
-    return float(target + (1.0 - target) * (1.0 - min(max(progress, 0.0), 1.0)) ** 3)
+def cubic_density(progress: float, target: float, start: float = 1.0) -> float:
+    """Density that falls from `start` to `target` fast at first (Zhu & Gupta 2017, equation 1)."""
+    return float(target + (start - target) * (1.0 - min(max(progress, 0.0), 1.0)) ** 3)
 
 
 def one_cycle(progress: float, peak: float, warm_up: float = WARM_UP) -> float:
