@@ -32,6 +32,7 @@ CHANCE = 1e-3
 MANY_VALUES = 4
 MUCH_LARGER = 8.0
 PROBE_ROWS = 8
+_STANDARDISED = ("the data's mean and std by channel", "the data's mean and std", "standardised columns")
 HOW_TO_SET = (
     'set preprocess explicitly, for example {"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], '
     '"std": [0.229, 0.224, 0.225], "layout": "nchw"}: x * scale, minus mean, divided by std'
@@ -173,6 +174,25 @@ def choose(trial: Trial, attempts: list[Attempt], plan: Plan) -> tuple[Attempt, 
     return best_attempt, info
 
 
+def own_standardisation(attempts: Sequence[Attempt]) -> tuple[Attempt, PreprocessInfo]:
+    """What a net that is not trained yet may begin with: the rows' own mean and standard deviation.
+
+    Args:
+        attempts: scored by `choose`, which found none of them better than chance.
+    """
+    ran = [attempt for attempt in attempts if attempt.score is not None] or list(attempts)
+    best = next((one for name in _STANDARDISED for one in ran if one.name.startswith(name)), ran[0])
+    why = (
+        "the file's own weights are no better than chance with any usual preprocessing, and training starts "
+        "from fresh ones"
+    )
+    tried = [
+        PreprocessCandidate(name=a.name, score=a.score and round(a.score.value, 4), note=a.note)
+        for a in attempts
+    ]
+    return best, PreprocessInfo(name=best.name, chosen=best.preprocess, why=why, candidates=tried)
+
+
 def _best(ran: Sequence[Attempt], rows: int) -> Attempt:
     """The highest score; of those within its standard error the one that confuses the classes least.
 
@@ -255,7 +275,7 @@ def _require_better_than_chance(
     raise PreprocessError(
         f"with no usual preprocessing is the dense model clearly better than chance on the training rows: "
         f"{_table(candidates, '%')}; {HOW_TO_SET} (any explicit preprocess is taken as it is, for an "
-        "untrained model too); "
+        "untrained model too; init=random trains one from fresh weights); "
         f"or the labels are numbered in another order than the model's outputs",
         param="preprocess",
     )

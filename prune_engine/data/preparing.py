@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prune_engine.data.choosing import Attempt, choose, first_that_runs, input_dtype, starting_attempts
+from prune_engine.data.choosing import (
+    Attempt,
+    choose,
+    first_that_runs,
+    input_dtype,
+    own_standardisation,
+    starting_attempts,
+)
 from prune_engine.data.matching import match_inputs
 from prune_engine.data.prepared import Prepared
 from prune_engine.data.raw import Array, RawData, Split
@@ -20,6 +27,7 @@ from prune_engine.data.targets import TargetScale, find_scale
 from prune_engine.data.task import Output, Plan, check_label_range, metric_of, outputs_are, plan_task
 from prune_engine.data.transform import to_tensor
 from prune_engine.data.trial import MAX_ROWS, Trial
+from prune_engine.errors import PreprocessError
 from prune_engine.report import DataInfo, PreprocessInfo, TensorInfo
 from prune_engine.spec import PruneSpec
 
@@ -187,7 +195,12 @@ def _rescaled(
         return labels, TargetScale(), []
     if spec.preprocess != "auto":
         return labels, TargetScale(), []
-    scale, note = find_scale(shown, sampled, first)
+    try:
+        scale, note = find_scale(shown, sampled, first)
+    except PreprocessError:
+        if not starts_untaught(spec):
+            raise
+        return labels, TargetScale(), []
     return (scale.to_output(first), scale.to_output(second)), scale, [note] if note else []
 
 
@@ -207,13 +220,28 @@ def _choose(
             f"If the model was trained with another one, set preprocess."
         )
         return running, info, [note] if guessed else []
-    best, info = choose(trial, attempts, plan)
+    try:
+        best, info = choose(trial, attempts, plan)
+    except PreprocessError:
+        if not starts_untaught(spec):
+            raise
+        best, info = own_standardisation(attempts)
+        note = (
+            f"The file's weights do not tell which preprocessing belongs to them; the fresh ones are trained "
+            f"with: {best.name}. Give the pruned model rows that are prepared so, or set preprocess."
+        )
+        return best, info, [note]
     weak = plan.task == "classification" and best.score is not None and best.score.value < 50
     note = (
         f"The dense model is weak even with the best preprocessing found ({info.why}); "
         f"if that is wrong, set preprocess."
     )
     return best, info, [note] if weak else []
+
+
+def starts_untaught(spec: PruneSpec) -> bool:
+    """Whether training starts from fresh weights and without a teacher: then the sent ones need not be good."""
+    return spec.init == "random" and spec.distillation in ("auto", 0.0)
 
 
 def _looks_like_classes(labels: Array) -> bool:

@@ -128,6 +128,39 @@ def test_an_untrained_net_is_welcome_with_an_explicit_preprocess() -> None:
     assert np.allclose(inputs.numpy(), digits()["x_train"][:2].reshape(2, 64) / 16 - 0.25)
 
 
+def test_a_start_from_fresh_weights_needs_no_trained_net_and_standardises_the_rows() -> None:
+    prepared = prepared_for(mlp(random_layers(64, 10), (1, 8, 8)), digits(), init="random")
+    info = prepared.info.preprocess
+    assert info.name.startswith("the data's mean and std")
+    assert "fresh" in info.why
+    assert len(info.candidates) > 4
+    assert any("set preprocess" in warning for warning in prepared.warnings)
+    (inputs,), _ = prepared.train.batch(slice(0, len(prepared.train)))
+    assert abs(float(inputs.mean())) < 1e-3
+    assert abs(float(inputs.std()) - 1) < 1e-2
+
+
+def test_a_start_from_fresh_weights_keeps_the_preprocessing_of_a_trained_net() -> None:
+    prepared = prepared_for(mlp(digits_layers(), (1, 8, 8)), digits(), init="random")
+    assert prepared.info.preprocess.name.startswith("[0, 1] from [0, 16]")
+
+
+def test_a_teacher_must_be_better_than_chance_whatever_training_starts_from() -> None:
+    with pytest.raises(PreprocessError):
+        prepared_for(mlp(random_layers(64, 10), (8, 8)), digits(), init="random", distillation=0.5)
+
+
+def test_numbers_are_learned_from_fresh_weights_as_they_came() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(400, 6)) * (1, 10, 100, 1, 1, 1)).astype(np.float32)
+    y = (1000 + 50 * x[:, :1] - 3 * x[:, 1:2]).astype(np.float32)
+    prepared = prepared_for(mlp(random_layers(6, 8, 1)), {"x": x, "y": y}, init="random")
+    assert prepared.target_scale.name == "as is"
+    _, labels = prepared.train.batch(slice(0, len(prepared.train)))
+    assert labels is not None
+    assert 900 < float(labels.mean()) < 1100
+
+
 def test_an_explicit_preprocess_must_fit_the_model() -> None:
     model = mlp(random_layers(64, 10), (8, 8))
     with pytest.raises(ShapeMismatchError, match=r"\(8, 8\).*layout nchw"):
