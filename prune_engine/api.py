@@ -47,6 +47,7 @@ from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
 from prune_engine.training import TrainingResult, train
 from prune_engine.training.chosen import choose
+from prune_engine.training.layers import layout_of
 from prune_engine.verify import verify
 
 STAND_IN = 0.9
@@ -124,6 +125,9 @@ def prune(
         dense = session(source.proto)
         inputs, outputs = input_infos(source.proto), output_infos(source.proto)
         chosen = choose(module.prunable, spec)
+        layout = layout_of(chosen.gated, spec)
+        if spec.density is not None:
+            layout.kept(spec.density)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
     warnings = [*model_warnings(source, module), *prepared.warnings]
     for warning in warnings:
@@ -139,7 +143,7 @@ def prune(
     with watch.stage("verifying", "checking and measuring the result"):
         fixed = prepared.fixed_batch
         sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
-        checks, result = verify(source.proto, pruned, module, trained.masks, spec.one_density, sample)
+        checks, result = verify(source.proto, pruned, module, trained.masks, layout, spec.one_density, sample)
         quality = QualityInfo(
             metric=prepared.metric,
             dense=quality_dense,
@@ -156,7 +160,7 @@ def prune(
         settings=trained.settings,
         model=model_info(source, module),
         data=prepared.info,
-        layers=layer_rows(module, trained.masks),
+        layers=layer_rows(module, trained.masks, layout),
         left_out=list(chosen.left_out),
         density=density_info(module, trained.masks, spec.one_density),
         quality=quality,

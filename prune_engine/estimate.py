@@ -13,9 +13,9 @@ from prune_engine.data.running import batch_slices
 from prune_engine.inspection import MemoryEstimate, TimeEstimate
 from prune_engine.measure.step import StepCost
 from prune_engine.spec import PruneSpec
+from prune_engine.training.layers import layout_of
 from prune_engine.training.length import LARGEST_BATCH
 from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
-from prune_engine.training.layers import layout_of
 from prune_engine.training.result import PrunableInfo
 from prune_engine.training.run import MEASUREMENTS
 from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve

@@ -12,13 +12,15 @@ from prune_engine.data.preparing import Match, match
 from prune_engine.data.raw import RawData
 from prune_engine.errors import PruneError
 from prune_engine.formats import SourceModel, input_infos, output_infos
-from prune_engine.gates import kept_count
+from prune_engine.gates import Layout, lay_out
+from prune_engine.granularity import Patterns, SingleWeights
 from prune_engine.inspection import Complaint, DataMatch, DensityOutlook, Inspection, ParameterCount
 from prune_engine.measure import run_session, session
 from prune_engine.preflight import importable, model_warnings
 from prune_engine.rehearsal import rehearse
 from prune_engine.spec import PruneSpec
 from prune_engine.training.chosen import choose
+from prune_engine.training.layers import layout_of
 
 T = TypeVar("T")
 
@@ -57,8 +59,10 @@ def examine(
     prunable = sum(weight.count for weight in weights)
     outlook = None
     if prunable:
-        kept = None if density is None else _attempt(wrong, lambda: kept_count(density, prunable))
-        outlook = _outlook(prunable, density, kept)
+        layout = None if chosen is None else _attempt(wrong, lambda: layout_of(gated, spec))
+        layout = layout or lay_out(gated, [weight.name for weight in gated], SingleWeights())
+        kept = None if density is None else _attempt(wrong, lambda: layout.kept(density))
+        outlook = _outlook(layout, density, kept)
     warnings = list(source.warnings) if module is None else model_warnings(source, module)
     inputs = input_infos(proto)
     measured = rehearse(source, spec, module, inputs, found)
@@ -114,10 +118,13 @@ def _matched(source: SourceModel, raw: RawData, spec: PruneSpec) -> Match:
     return match(raw, inputs, outputs, lambda feed: run_session(runtime, feed), spec)
 
 
-def _outlook(prunable: int, requested: float | None, kept: int | None) -> DensityOutlook:
+def _outlook(layout: Layout, requested: float | None, kept: int | None) -> DensityOutlook:
+    prunable = layout.prunable
+    fixed = isinstance(layout.granularity, Patterns)
     return DensityOutlook(
-        smallest=1 / prunable,
-        step=1 / prunable,
+        granularity=str(layout.granularity),
+        smallest=layout.smallest_density,
+        step=0.0 if fixed else 1 / layout.units,
         requested=requested,
         kept=kept,
         reached=None if kept is None else kept / prunable,

@@ -76,10 +76,13 @@ class ParameterCount(_Part):
 
 
 class DensityOutlook(_Part):
-    """The densities that this model can have: whole numbers of weights."""
+    """The densities that this model can have: whole numbers of weights, or of blocks."""
 
-    smallest: float = Field(description="One weight kept.")
-    step: float = Field(description="One weight more or less.")
+    granularity: str = Field("weight", description="As asked for: `weight`, `n:m` or `RxC`.")
+    smallest: float = Field(
+        description="No layer vanishes, and every output of the last one has a weight; of n:m the only one."
+    )
+    step: float = Field(description="One weight, or one block, more or less; 0: n:m has no other density.")
     requested: float | None = None
     kept: int | None = Field(None, description="Weights that the requested density keeps.")
     reached: float | None = Field(None, description="The density that a job will reach, exactly.")

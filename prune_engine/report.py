@@ -88,7 +88,11 @@ class DensityInfo(_Part):
 
 
 class LayerRow(_Part):
-    """One prunable weight. `dead_outputs`: output channels, neurons or rows without a single kept weight."""
+    """One prunable weight. `dead_outputs`: output channels, neurons or rows without a single kept weight.
+
+    `units`: the weights, blocks or n:m groups that it is cut into. `least` and `most`: the densities between
+    which `layer_density` holds it; None: it has no such bound.
+    """
 
     name: str
     kind: str
@@ -98,6 +102,9 @@ class LayerRow(_Part):
     density: float
     outputs: int
     dead_outputs: int
+    units: int | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 class LeftOut(_Part):

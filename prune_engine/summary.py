@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from prune_engine.formats import OnnxModule, SourceModel, input_infos, opset_versions, output_infos
+from prune_engine.gates import Layout
 from prune_engine.report import DensityInfo, Histogram, LayerRow, ModelInfo
 
 _BINS = 60
@@ -31,9 +32,12 @@ def model_info(source: SourceModel, module: OnnxModule) -> ModelInfo:
     )
 
 
-def layer_rows(module: OnnxModule, masks: Mapping[str, np.ndarray]) -> list[LayerRow]:
+def layer_rows(
+    module: OnnxModule, masks: Mapping[str, np.ndarray], layout: Layout
+) -> list[LayerRow]:
     """A row for each weight that has a mask, in the graph's order."""
     rows = []
+    laid = {layer.name: layer for layer in layout.layers}
     for weight in module.prunable:
         if weight.name not in masks:
             continue
@@ -51,6 +55,9 @@ def layer_rows(module: OnnxModule, masks: Mapping[str, np.ndarray]) -> list[Laye
                 density=kept / mask.size,
                 outputs=alive.size,
                 dead_outputs=int((~alive).sum()),
+                units=laid[weight.name].units,
+                least=laid[weight.name].bounds[0],
+                most=laid[weight.name].bounds[1],
             )
         )
     return rows

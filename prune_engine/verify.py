@@ -11,7 +11,8 @@ import onnxruntime
 from prune_engine.agreement import outputs_agree, values_are_written
 from prune_engine.errors import VerificationError
 from prune_engine.formats import OnnxModule, read_values, storage, structural_differences
-from prune_engine.gates import kept_count
+from prune_engine.gates import Layout, unit_view
+from prune_engine.granularity import Patterns, SingleWeights
 from prune_engine.measure import session
 from prune_engine.report import Check
 
@@ -21,12 +22,14 @@ def verify(
     pruned: onnx.ModelProto,
     module: OnnxModule,
     masks: Mapping[str, np.ndarray],
+    layout: Layout,
     density: float,
     feed: Mapping[str, np.ndarray],
 ) -> tuple[list[Check], onnxruntime.InferenceSession]:
     """Check the pruned file against the request, the original and the trained module.
 
     Args:
+        layout: the gated weights in the units that are kept or go.
         feed: held-out rows by input name, as onnxruntime takes them.
 
     Returns:
@@ -35,7 +38,10 @@ def verify(
     Raises:
         VerificationError: a check failed; the message lists which and why.
     """
-    checks = [_exact_density(original, pruned, masks, density), _same_graph(original, pruned), _valid(pruned)]
+    checks = [_exact_density(original, pruned, masks, layout.kept(density))]
+    if not isinstance(layout.granularity, SingleWeights):
+        checks.append(_whole_units(pruned, layout))
+    checks += [_same_graph(original, pruned), _valid(pruned)]
     runtime = session(pruned)
     checks.append(Check(name="onnxruntime loads it", passed=True, detail=onnxruntime.__version__))
     checks += [values_are_written(pruned, module), outputs_agree(pruned, runtime, module, feed)]
@@ -48,7 +54,7 @@ def verify(
 
 
 def _exact_density(
-    original: onnx.ModelProto, pruned: onnx.ModelProto, masks: Mapping[str, np.ndarray], density: float
+    original: onnx.ModelProto, pruned: onnx.ModelProto, masks: Mapping[str, np.ndarray], wanted: int
 ) -> Check:
     """Counted in the written file, where a kept weight can have been rounded to zero.
 
@@ -58,7 +64,6 @@ def _exact_density(
     total = sum(mask.size for mask in masks.values())
     nonzero = sum(int(np.count_nonzero(value)) for value in values.values())
     outside = sum(int(np.count_nonzero(values[name][~mask])) for name, mask in masks.items())
-    wanted = kept_count(density, total)
     passed = nonzero == wanted and outside == 0
     if wanted == total and not passed:
         sent = read_values(original, masks)
@@ -67,6 +72,29 @@ def _exact_density(
         name="exact density",
         passed=passed,
         detail=f"{nonzero} of {total} prunable weights are not zero, {wanted} asked for, {outside} off mask",
+    )
+
+
+def _whole_units(pruned: onnx.ModelProto, layout: Layout) -> Check:
+    """Counted in the written file: every group of n:m has n that are not zero, every block all or none."""
+    values = read_values(pruned, [layer.name for layer in layout.layers])
+    counts = np.concatenate(
+        [
+            np.count_nonzero(unit_view(values[layer.name], weight, layout.granularity), axis=1)
+            for layer, weight in zip(layout.layers, layout.weights, strict=True)
+        ]
+    )
+    if isinstance(layout.granularity, Patterns):
+        n = layout.granularity.n
+        right = int((counts == n).sum())
+        said = f"{right} of {counts.size} groups of {layout.granularity.m} have exactly {n} that are not zero"
+        return Check(name=f"every group is {layout.granularity}", passed=right == counts.size, detail=said)
+    whole, empty = int((counts == layout.size).sum()), int((counts == 0).sum())
+    said = (
+        f"{whole} of {counts.size} blocks are kept, {empty} are zero, {counts.size - whole - empty} are mixed"
+    )
+    return Check(
+        name=f"blocks of {layout.granularity} are whole", passed=whole + empty == counts.size, detail=said
     )
 
 

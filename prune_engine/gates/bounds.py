@@ -53,7 +53,7 @@ def budgeted_mask(
 
 def _vanished(mask: Tensor, layout: Layout, sizes: list[int]) -> bool:
     """Whether a layer that must keep a unit has none."""
-    alive = torch.stack([part.any() for part in mask.split(sizes)]).tolist()
+    alive = torch.stack([part.any() for part in torch.split(mask, sizes)]).tolist()
     return not all(one or not layer.least for one, layer in zip(alive, layout.layers, strict=True))
 
 
@@ -80,8 +80,8 @@ def hold_within(logits: Tensor, layout: Layout, density: float, target: float, n
         target: expected density at the end.
         noise: scale of the logistic noise.
     """
-    parts = logits.split([layer.units for layer in layout.layers])
     units = [layer.units for layer in layout.layers]
+    parts = torch.split(logits, units)
     way = _way(density, target)
     upper = [(layer.most + (layer.units - layer.most) * way) / layer.units for layer in layout.layers]
     lower = [layer.least / layer.units for layer in layout.layers]

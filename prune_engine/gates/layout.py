@@ -22,6 +22,7 @@ class Layer:
         units: how many it is cut into.
         least, most: how many of them are kept, at least and at most.
         outputs: units without which some of its outputs have no weight at all.
+        bounds: the densities that were asked for.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Layer:
     least: int
     most: int
     outputs: int
+    bounds: Bounds = (None, None)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Layout:
             bound = "the bounds of layer_density ask for" if self.bounded else "each layer must keep one:"
             why = f"{self._counted(kept)}, and {bound} {least} in {len(self.layers)} layers"
         else:
-            why = f"{self._counted(kept)}, and the outputs of the last layer, '{last.name}', need {last.outputs}"
+            reach = f"the outputs of the last layer, '{last.name}', need {last.outputs}"
+            why = f"{self._counted(kept)}, and {reach}"
         return (
             f"{density:g} of {self._counted(self.units, 'prunable ')} keeps {why}; "
             f"the smallest density that this model can have is {_up(self.smallest_density)}"
@@ -141,7 +144,8 @@ def lay_out(
     for weight, name, bound in zip(weights, names, given, strict=True):
         units = math.prod(weight.shape) // layout.size
         least, most = _in_units(bound, units)
-        layers.append(Layer(name, units, least, most, _needed(weight, granularity) if least else 0))
+        outputs = _needed(weight, granularity) if least else 0
+        layers.append(Layer(name, units, least, most, outputs, bound))
     bounded = any(bound != (None, None) for bound in given)
     return Layout(granularity, tuple(layers), tuple(weights), bounded)
 

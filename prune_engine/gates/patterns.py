@@ -42,8 +42,8 @@ class PatternGates(GroupGates):
         gradient: of the loss by the logits, after `backward`.
 
     Args:
-        importance: logarithm of how much a weight is worth at the start, flat; a pattern starts with the sum over the
-            weights that it keeps.
+        importance: logarithm of how much a weight is worth at the start, flat; a pattern starts with the
+            sum over the weights that it keeps.
         units: where the groups are.
         n: weights that a group keeps.
         noise: scale of the Gumbel noise, >= 0.

@@ -40,9 +40,7 @@ class TopGates(GroupGates):
         self.temperature = temperature
         self.gradient = torch.zeros_like(self.logits)
         self._shape = (units.count, units.size)
-        self._bank = (
-            GumbelBank(self.logits.numel(), noise, seed, importance.device) if noise else None
-        )
+        self._bank = GumbelBank(self.logits.numel(), noise, seed, importance.device) if noise else None
         self._noisy = torch.empty_like(self.logits)
         self._threshold = torch.zeros(units.count, 1, dtype=importance.dtype, device=importance.device)
 

@@ -12,6 +12,8 @@ import torch
 from prune_engine.data.built_in import digits
 from prune_engine.errors import VerificationError
 from prune_engine.formats import OnnxModule, import_onnx, write_back
+from prune_engine.gates import Layout, lay_out
+from prune_engine.granularity import SingleWeights
 from prune_engine.verify import verify
 from tests.trained import digits_net, export
 
@@ -35,13 +37,19 @@ def pruned(tmp_path: Path) -> tuple[onnx.ModelProto, OnnxModule, Masks]:
     return proto, module, masks
 
 
+def plain(module: OnnxModule) -> Layout:
+    return lay_out(module.prunable, [weight.name for weight in module.prunable], SingleWeights())
+
+
 FEED = {"x": np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32)}
 DENSITY = 0.5
 
 
 def test_a_sound_file_passes_every_check(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) -> None:
     proto, module, masks = pruned
-    checks, _ = verify(proto, write_back(proto, module.state_values()), module, masks, DENSITY, FEED)
+    checks, _ = verify(
+        proto, write_back(proto, module.state_values()), module, masks, plain(module), DENSITY, FEED
+    )
     assert len(checks) == 6
     assert all(check.passed for check in checks)
 
@@ -52,7 +60,7 @@ def test_one_weight_too_many_fails(pruned: tuple[onnx.ModelProto, OnnxModule, Ma
     with torch.no_grad():
         module.weights[name][tuple(np.argwhere(~mask)[0])] = 1.0
     with pytest.raises(VerificationError, match=r"exact density: 3233 of 6464 .* 1 off mask"):
-        verify(proto, write_back(proto, module.state_values()), module, masks, DENSITY, FEED)
+        verify(proto, write_back(proto, module.state_values()), module, masks, plain(module), DENSITY, FEED)
 
 
 def test_another_graph_fails(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) -> None:
@@ -60,7 +68,7 @@ def test_another_graph_fails(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) 
     changed = write_back(proto, module.state_values())
     changed.graph.node[1].name = "renamed"
     with pytest.raises(VerificationError, match="graph is the original's"):
-        verify(proto, changed, module, masks, DENSITY, FEED)
+        verify(proto, changed, module, masks, plain(module), DENSITY, FEED)
 
 
 def test_values_that_the_module_does_not_have_fail(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) -> None:
@@ -70,4 +78,4 @@ def test_values_that_the_module_does_not_have_fail(pruned: tuple[onnx.ModelProto
     with torch.no_grad():
         module.weights[bias] += 1.0
     with pytest.raises(VerificationError, match="agrees with the trained module"):
-        verify(proto, written, module, masks, DENSITY, FEED)
+        verify(proto, written, module, masks, plain(module), DENSITY, FEED)

@@ -29,7 +29,7 @@ def run(
 
 
 @given(
-    density=st.floats(0.05, 1.0),
+    density=st.floats(0.1, 1.0),
     method=st.sampled_from(["gumbel", "magnitude"]),
     epochs=st.integers(1, 3),
 )
