@@ -1,9 +1,9 @@
 """Fresh values for everything that is trained, as if the network had just been built.
 
-Weights are normal with mean 0: variance 2 / fan-in where an activation of the ReLU kind follows (He et al. 2015,
-arXiv 1502.01852, equation 10), else 2 / (fan-in + fan-out) (Glorot and Bengio 2010, equation 12); embeddings
-have standard deviation 0.02 (as BERT and GPT-2). Biases and shifts are 0, scales 1, slopes of PReLU 0.25 (He et
-al. 2015), running means 0 and variances 1.
+Weights are normal with mean 0: variance 2 / fan-in where an activation of the ReLU kind follows (He et al.
+2015, arXiv 1502.01852, equation 10), else 2 / (fan-in + fan-out) (Glorot and Bengio 2010, equation 12);
+embeddings have standard deviation 0.02 (as BERT and GPT-2). Biases and shifts are 0, scales 1, slopes of PReLU
+0.25 (He et al. 2015), running means 0 and variances 1.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ from prune_engine.formats.unprunable import not_prunable
 from prune_engine.formats.weights import PrunableWeight, Roles, find_roles
 
 RELU_LIKE = frozenset(
-    "Relu LeakyRelu PRelu ThresholdedRelu Elu Celu Selu Gelu FastGelu BiasGelu QuickGelu Swish Silu HardSwish "
-    "Mish Clip Softplus Erf".split()
+    (
+        *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "Elu", "Celu", "Selu", "Softplus", "Mish"),
+        *("Erf", "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "Swish", "HardSwish"),
+    )
 )
 """Erf and Softplus stand for GELU and Mish as exporters write them out."""
 
 _PASSED = frozenset(
-    "Add Sum BatchNormalization InstanceNormalization GroupNormalization LayerNormalization Identity Reshape "
-    "Flatten Transpose Squeeze Unsqueeze Dropout MaxPool AveragePool GlobalAveragePool Concat Cast Pad "
-    "QuantizeLinear DequantizeLinear Div".split()
+    (
+        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
+        *("Add", "Sum", "Div", "MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Identity"),
+        *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Cast", "Pad"),
+    )
 )
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _CONSTANT = {"bias": 0.0, "normalisation shift": 0.0, "normalisation scale": 1.0, "scale": 1.0, "slope": 0.25}
@@ -64,9 +68,9 @@ def fresh_values(proto: onnx.ModelProto, seed: int) -> FreshValues:
     roles = find_roles(graph)
     if roles.quantised:
         raise SpecError(
-            f"init: {next(iter(roles.quantised))!r} and {len(roles.quantised) - 1} more are kept as integers, "
-            "with scales that belong to the values they came with; send the float model to start from fresh "
-            "weights",
+            f"init: {len(roles.quantised)} weights, such as {next(iter(roles.quantised))!r}, are kept as "
+            "integers, with scales that belong to the values they came with; send the float model to start "
+            "from fresh weights",
             param="init",
         )
     random = np.random.default_rng(seed)
@@ -98,7 +102,7 @@ def fans(weight: PrunableWeight, users: list[NodeProto]) -> tuple[float, float]:
     if len(shape) < 2:
         return float(max(count, 1)), 1.0
     if weight.kind in _GATES:
-        return float(shape[-1]), shape[1] / _GATES[weight.kind]
+        return float(shape[-1]), shape[-2] / _GATES[weight.kind]
     if weight.kind in ("MatMul", "Gemm"):
         other = len(shape) - 2 if axis == len(shape) - 1 else len(shape) - 1
         return float(shape[other]), float(shape[axis])
