@@ -52,7 +52,7 @@ def test_an_inspection_survives_its_json() -> None:
 def test_the_density_is_resolved_to_whole_weights() -> None:
     outlook = looked(inspected.two_layers(), density=0.1).density
     assert outlook is not None
-    assert (outlook.smallest, outlook.step) == (1 / 42, 1 / 42)
+    assert (outlook.smallest, outlook.step) == (3 / 42, 1 / 42)  # the last layer has 3 outputs
     assert (outlook.requested, outlook.kept, outlook.reached) == (0.1, 4, 4 / 42)
     nothing_asked = looked(inspected.two_layers()).density
     assert nothing_asked is not None
@@ -62,7 +62,7 @@ def test_the_density_is_resolved_to_whole_weights() -> None:
 def test_a_density_that_keeps_nothing_is_a_problem_with_the_smallest_one_there_is() -> None:
     found = looked(inspected.two_layers(), density=0.001)
     assert [problem.code for problem in found.problems] == ["spec_invalid"]
-    assert "0.0238" in found.problems[0].message
+    assert "0.0715" in found.problems[0].message
 
 
 def test_unsupported_operators_are_listed_and_the_rest_is_still_said() -> None:
