@@ -1,0 +1,167 @@
+"""The networks as torch modules; every prunable weight is the `weight` of a Linear, Conv2d or Embedding."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.accuracy.words import LENGTH, PADDING
+
+PRUNABLE = (nn.Linear, nn.Conv2d, nn.Embedding)
+
+
+def prunable(net: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose `weight` is pruned, by the name of that weight in the state of the module."""
+    return {f"{name}.weight": layer for name, layer in net.named_modules() if isinstance(layer, PRUNABLE)}
+
+
+class Stack(nn.Module):
+    """Layers one after the other. (NNCF cannot prune an `nn.Sequential` itself: it adds a layer to it.)"""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last layer's output."""
+        y: Tensor = self.layers(x)
+        return y
+
+
+def lenet300() -> nn.Module:
+    """784-300-100-10 with ReLU; 266,200 weights."""
+    return mlp(784, 300, 100, 10, flatten=True)
+
+
+def mlp(*sizes: int, flatten: bool = False) -> nn.Module:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = [nn.Flatten()] if flatten else []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return Stack(*layers[:-1])
+
+
+def lenet5() -> nn.Module:
+    """LeNet-5 as Caffe has it: 20 and 50 filters of 5x5, then 500 and 10 neurons; 430,500 weights."""
+    return Stack(
+        *(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)),
+    )
+
+
+class FoldedBlock(nn.Module):
+    """Two 3x3 convolutions with biases and a shortcut without weights (He 2015, section 4.2, option A)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.stride = stride
+        self.added = (outputs - inputs) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, inputs, height, width) -> (rows, outputs, height / stride, width / stride)."""
+        y = self.second(functional.relu(self.first(x)))
+        if self.added:
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added, self.added))
+        return functional.relu(y + x)
+
+
+class FoldedResNet20(nn.Module):
+    """ResNet-20 for CIFAR-10, its BatchNorm folded into the convolutions; 268,336 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1)
+        blocks, inputs = [], 16
+        for outputs in (16, 32, 64):
+            for block in range(3):
+                blocks.append(FoldedBlock(inputs, outputs, 2 if block == 0 and outputs > 16 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, 3, 32, 32) -> (rows, 10)."""
+        y: Tensor = self.head(self.blocks(functional.relu(self.stem(x))).mean((2, 3)))
+        return y
+
+    def load(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Take over the initializers of an ONNX file that lists its convolutions in order of use."""
+        names = [name for name in values if name.startswith("onnx::Conv_")]
+        names.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
+        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        if len(names) != 2 * len(convolutions):
+            raise ValueError(f"{len(names)} values for {len(convolutions)} convolutions with biases")
+        with torch.no_grad():
+            for layer, weight, bias in zip(convolutions, names[::2], names[1::2], strict=True):
+                layer.weight.copy_(torch.tensor(values[weight]))
+                if layer.bias is not None:
+                    layer.bias.copy_(torch.tensor(values[bias]))
+            self.head.weight.copy_(torch.tensor(values["linear.weight"]))
+            self.head.bias.copy_(torch.tensor(values["linear.bias"]))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over words that are not padding."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """x: (rows, words, width); hidden: (rows, 1, 1, words), large and negative at padding."""
+        parts = (layer(x).unflatten(2, (self.heads, -1)) for layer in (self.query, self.key, self.value))
+        query, key, value = (part.transpose(1, 2) for part in parts)
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3]) + hidden
+        y: Tensor = self.out((scores.softmax(3) @ value).transpose(1, 2).flatten(2))
+        return y
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer layer; dropout serves the dense training only."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """As `Attention`."""
+        x = x + self.dropout(self.attention(self.first_norm(x), hidden))
+        y: Tensor = x + self.dropout(self.outer(functional.relu(self.inner(self.second_norm(x)))))
+        return y
+
+
+class WordTransformer(nn.Module):
+    """Word and place embeddings, two layers with four heads, the mean over the words, two classes."""
+
+    def __init__(self, words: int, dropout: float = 0.0, width: int = 64) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, width)
+        self.places = nn.Parameter(0.02 * torch.randn(LENGTH, width))
+        self.layers = nn.ModuleList([Layer(width, 4, dropout) for _ in range(2)])
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(rows, LENGTH) int64 -> (rows, 2)."""
+        there = (ids != PADDING).float()
+        hidden = (there - 1.0)[:, None, None, :] * 1e4
+        x = self.dropout(self.words(ids) + self.places)
+        for layer in self.layers:
+            x = layer(x, hidden)
+        shares = there / there.sum(1, keepdim=True).clamp(min=1.0)
+        y: Tensor = self.head(self.dropout((self.norm(x) * shares[:, :, None]).sum(1)))
+        return y
