@@ -28,6 +28,7 @@ from prune_engine.formats import (
     source_from_proto,
     write_back,
 )
+from prune_engine.formats.fresh import fresh_values
 from prune_engine.formats.recognise import recognise
 from prune_engine.formats.storage import Storage
 from prune_engine.formats.write_back import DENSITY, JOB, VERSION
@@ -40,7 +41,7 @@ from prune_engine.measure import (
     run_session,
     session,
 )
-from prune_engine.preflight import importable, model_warnings
+from prune_engine.preflight import importable, model_warnings, start_warnings
 from prune_engine.report import OperationsInfo, QualityInfo, Report, SizeInfo
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from prune_engine.stopwatch import Stopwatch
@@ -48,6 +49,7 @@ from prune_engine.summary import density_info, layer_rows, model_info, weight_hi
 from prune_engine.training import TrainingResult, train
 from prune_engine.training.chosen import choose
 from prune_engine.training.layers import layout_of
+from prune_engine.unchanged import starting_model
 from prune_engine.verify import verify
 
 STAND_IN = 0.9
@@ -128,14 +130,17 @@ def prune(
         layout = layout_of(chosen.gated, spec)
         if spec.density is not None:
             layout.kept(spec.density)
+        fresh = fresh_values(source.proto, spec.seed) if spec.init == "random" else None
+        start = None if fresh is None else fresh.values
+        started = None if spec.train_weights else starting_model(source.proto, module, start)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
-    warnings = [*model_warnings(source, module), *prepared.warnings]
+    warnings = [*model_warnings(source, module), *prepared.warnings, *start_warnings(spec, module, fresh)]
     for warning in warnings:
         watch.warn(warning)
     with watch.stage("baseline", "measuring the dense model"):
         quality_dense = measure_quality(dense, prepared.holdout, prepared, dense)
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
-    trained = train(module, prepared, spec, device, watch.listen)
+    trained = train(module, prepared, spec, device, watch.listen, start)
     with watch.stage("exporting", "writing the pruned values back into the graph"):
         module.round_as_stored()
         pruned = write_back(source.proto, module.state_values(), _properties(spec, labels))
@@ -143,7 +148,9 @@ def prune(
     with watch.stage("verifying", "checking and measuring the result"):
         fixed = prepared.fixed_batch
         sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
-        checks, result = verify(source.proto, pruned, module, trained.masks, layout, spec.one_density, sample)
+        checks, result = verify(
+            source.proto, pruned, module, trained.masks, layout, spec.one_density, sample, started
+        )
         quality = QualityInfo(
             metric=prepared.metric,
             dense=quality_dense,

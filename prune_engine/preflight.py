@@ -11,6 +11,8 @@ import torch
 from prune_engine.data.running import fixed_batch
 from prune_engine.errors import WeightsNotFiniteError
 from prune_engine.formats import OnnxModule, SourceModel, import_onnx, input_infos
+from prune_engine.formats.fresh import FreshValues
+from prune_engine.spec import PruneSpec
 from prune_engine.typography import count
 
 MANY_CONVOLUTIONS = 3
@@ -53,6 +55,26 @@ def require_finite_weights(module: OnnxModule) -> None:
 def model_warnings(source: SourceModel, module: OnnxModule) -> list[str]:
     """What is worth knowing of a model that can be pruned, one sentence each; the source's own included."""
     return [*source.warnings, *_about_graph(source.proto), *_about_weights(source.proto, module)]
+
+
+def start_warnings(spec: PruneSpec, module: OnnxModule, fresh: FreshValues | None) -> list[str]:
+    """What is worth knowing of the values that training starts from, and of those that it leaves alone."""
+    said = []
+    if fresh is not None:
+        said.append(
+            f"init=random: training starts from fresh weights (seed {spec.seed}), not from those of the file; "
+            "what is called dense is the file as it was sent."
+        )
+        if fresh.kept:
+            names = ", ".join(f"'{name}'" for name in fresh.kept[:_SHOWN])
+            more = f" and {len(fresh.kept) - _SHOWN} more" if len(fresh.kept) > _SHOWN else ""
+            said.append(f"init=random: no fresh values are known for {names}{more}; they start as they came.")
+    elif not spec.train_weights and set(module.state_values()) - set(module.weights):
+        said.append(
+            "train_weights=false: BatchNormalization keeps its running statistics too, which are those of the "
+            "dense network."
+        )
+    return said
 
 
 def _about_graph(proto: onnx.ModelProto) -> Iterator[str]:

@@ -15,6 +15,7 @@ from prune_engine.gates import Layout, unit_view
 from prune_engine.granularity import Patterns, SingleWeights
 from prune_engine.measure import session
 from prune_engine.report import Check
+from prune_engine.unchanged import values_unchanged
 
 
 def verify(
@@ -25,12 +26,14 @@ def verify(
     layout: Layout,
     density: float,
     feed: Mapping[str, np.ndarray],
+    started: onnx.ModelProto | None = None,
 ) -> tuple[list[Check], onnxruntime.InferenceSession]:
     """Check the pruned file against the request, the original and the trained module.
 
     Args:
         layout: the gated weights in the units that are kept or go.
         feed: held-out rows by input name, as onnxruntime takes them.
+        started: where no weight is trained, the file with the values that they all keep.
 
     Returns:
         The checks, all passed, and the session that holds the pruned model.
@@ -38,9 +41,12 @@ def verify(
     Raises:
         VerificationError: a check failed; the message lists which and why.
     """
-    checks = [_exact_density(original, pruned, masks, layout.kept(density))]
+    checks = [_exact_density(original, pruned, masks, layout.kept(density), started)]
     if not isinstance(layout.granularity, SingleWeights):
-        checks.append(_whole_units(pruned, layout))
+        counted = read_values(pruned, masks) if started is None else masks
+        checks.append(_whole_units(counted, layout))
+    if started is not None:
+        checks.append(values_unchanged(started, pruned, module, masks))
     checks += [_same_graph(original, pruned), _valid(pruned)]
     runtime = session(pruned)
     checks.append(Check(name="onnxruntime loads it", passed=True, detail=onnxruntime.__version__))
@@ -54,11 +60,16 @@ def verify(
 
 
 def _exact_density(
-    original: onnx.ModelProto, pruned: onnx.ModelProto, masks: Mapping[str, np.ndarray], wanted: int
+    original: onnx.ModelProto,
+    pruned: onnx.ModelProto,
+    masks: Mapping[str, np.ndarray],
+    wanted: int,
+    started: onnx.ModelProto | None,
 ) -> Check:
     """Counted in the written file, where a kept weight can have been rounded to zero.
 
-    At density 1 a model that came with zeros, and was not trained, keeps them.
+    At density 1 a model that came with zeros, and was not trained, keeps them; and so does every model none
+    of whose weights is trained (`started`).
     """
     values = read_values(pruned, masks)
     total = sum(mask.size for mask in masks.values())
@@ -68,16 +79,17 @@ def _exact_density(
     if wanted == total and not passed:
         sent = read_values(original, masks)
         passed = all(np.array_equal(value, sent[name]) for name, value in values.items())
-    return Check(
-        name="exact density",
-        passed=passed,
-        detail=f"{nonzero} of {total} prunable weights are not zero, {wanted} asked for, {outside} off mask",
-    )
+    said = f"{nonzero} of {total} prunable weights are not zero, {wanted} asked for, {outside} off mask"
+    if started is not None and nonzero < wanted:
+        before = read_values(started, masks)
+        came_zero = sum(int(np.count_nonzero(before[name][mask] == 0)) for name, mask in masks.items())
+        passed = nonzero + came_zero == wanted and outside == 0
+        said += f"; {came_zero} are kept and came as zeros"
+    return Check(name="exact density", passed=passed, detail=said)
 
 
-def _whole_units(pruned: onnx.ModelProto, layout: Layout) -> Check:
-    """Counted in the written file: every group of n:m has n that are not zero, every block all or none."""
-    values = read_values(pruned, [layer.name for layer in layout.layers])
+def _whole_units(values: Mapping[str, np.ndarray], layout: Layout) -> Check:
+    """Counted in the written file (in the masks, where weights keep their zeros): every group of n:m has n that are not zero, every block all or none."""
     counts = np.concatenate(
         [
             np.count_nonzero(unit_view(values[layer.name], weight, layout.granularity), axis=1)

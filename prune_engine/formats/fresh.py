@@ -2,7 +2,7 @@
 
 Weights are normal with mean 0: variance 2 / fan-in where an activation of the ReLU kind follows (He et al.
 2015, arXiv 1502.01852, equation 10), else 2 / (fan-in + fan-out) (Glorot and Bengio 2010, equation 12);
-embeddings have standard deviation 0.02 (as BERT and GPT-2). Biases and shifts are 0, scales 1, slopes of PReLU
+embeddings have standard deviation 0.02 (as BERT and GPT-2). Biases and shifts are 0, scales 1, PReLU slopes
 0.25 (He et al. 2015), running means 0 and variances 1.
 """
 
