@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Objective:
     """`(1 - share) * task loss + share * distillation loss` of a batch.
 
+    Attributes:
+        share: may be changed to another one, where it was not 0 at first.
+
     Args:
         module: the model that is pruned; its teacher is a copy of what it is now.
         prepared: data and what the outputs mean.
@@ -31,7 +34,7 @@ class Objective:
     ) -> None:
         self._module = module
         self._prepared = prepared
-        self._share = share
+        self.share = share
         self._temperature = temperature
         fixed = prepared.fixed_batch
         self._teacher = Teacher(module, prepared.train, expected_rows, fixed) if share > 0.0 else None
@@ -64,12 +67,12 @@ class Objective:
             return float(self._loss(outputs, labels, self._taught(piece, inputs)))
 
     def _taught(self, index: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        return None if self._teacher is None else self._teacher(index, inputs)
+        return None if self._teacher is None or not self.share else self._teacher(index, inputs)
 
     def _loss(
         self, outputs: tuple[Tensor, ...], labels: Tensor | None, taught: tuple[Tensor, ...] | None
     ) -> Tensor:
-        prepared, share = self._prepared, self._share
+        prepared, share = self._prepared, self.share
         parts = []
         if labels is not None and share < 1.0:
             parts.append((1.0 - share) * task_loss(outputs[prepared.output_index], labels, prepared))

@@ -57,7 +57,7 @@ class PruningPhase:
         self._trains = trains
         self._flat = flat
         self._method = method
-        self._peak = learning_rate
+        self.peak = learning_rate
         self._weight_decay = weight_decay
         self.optimiser = torch.optim.Adam([flat.values], lr=learning_rate, fused=True)
 
@@ -73,7 +73,7 @@ class PruningPhase:
 
     def after_backward(self, progress: float) -> None:
         """One step of Adam on the weights, and what the method learns."""
-        rate = one_cycle(progress, self._peak)
+        rate = one_cycle(progress, self.peak)
         self._flat.collect()
         self._method.after_backward(progress)
         if not self._trains:

@@ -61,6 +61,7 @@ class Run:
         self.curve = Curve(clock.total_steps, settings.steps_per_epoch, emit, metric)
         self.measurements = 0
         subject.begin()
+        self._bearable: float | None = None
         if settings.learning_rate_why == AUTO_RATE:
             self.settings = settings = self._probe(settings)
         method = METHODS[settings.method](subject.flat, settings.gates, subject.layout)
@@ -84,6 +85,17 @@ class Run:
             self.clock.tick()
             self.curve.step(self.clock.step, loss, phase.stage, phase.density, self.clock.overall)
             self._measure(progress, overall)
+
+    def follow(self, settings: Settings) -> None:
+        """Go on to another density, with the settings that belong to it; the learning rate stays bearable."""
+        if self._bearable is not None and settings.learning_rate > self._bearable:
+            settings = replace(
+                settings, learning_rate=self._bearable, learning_rate_why=self.settings.learning_rate_why
+            )
+        self.settings = settings
+        self._objective.share = settings.distillation
+        self.pruning.peak = settings.learning_rate
+        self.method.retarget(settings.gates)
 
     def close_gates(self) -> None:
         """From now on the density is exact: weights are exchanged, where the settings say so, until `fix`."""
@@ -138,6 +150,7 @@ class Run:
             buffer.copy_(before)
         if rate == settings.learning_rate:
             return settings
+        self._bearable = rate
         why = f"the network does not stand the rule's {settings.learning_rate:.2g}"
         return replace(settings, learning_rate=rate, learning_rate_why=why)
 
