@@ -10,6 +10,7 @@ noise. And the learning rate does not fall meanwhile.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,10 +31,20 @@ class Regrowth:
         start: progress at which the exchange begins.
         until: progress from which nothing is exchanged.
         device: where the sums live.
+        layers: how many prunable weights each layer has, in order: none gives away its last kept one.
     """
 
-    def __init__(self, prunable: int, share: float, start: float, until: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        prunable: int,
+        share: float,
+        start: float,
+        until: float,
+        device: torch.device,
+        layers: Sequence[int] = (),
+    ) -> None:
         self._share = share
+        self._layers = tuple(layers)
         self._start = start
         self._until = until
         self._sum = torch.zeros(prunable, device=device)
@@ -82,12 +93,24 @@ class Regrowth:
         best, comes = torch.topk(gains, count)
         comes = comes[best > 0.0]
         costs = weights.float().square() * self._squares[index]
+        comes = comes[: len(index) - self._keep_layers(index, costs)]
         goes = torch.topk(costs, len(comes), largest=False).indices
         self._sum.zero_()
         self._squares.zero_()
         self._steps = 0
         self._updated = progress
         return goes, comes
+
+    def _keep_layers(self, index: Tensor, costs: Tensor) -> int:
+        """Make the dearest weight of each layer priceless; how many there are."""
+        start = priceless = 0
+        for size in self._layers:
+            places = torch.nonzero((index >= start) & (index < start + size)).squeeze(1)
+            if len(places):
+                costs[places[costs[places].argmax()]] = math.inf
+                priceless += 1
+            start += size
+        return priceless
 
     def state(self) -> State:
         """The sums, and when weights were last exchanged."""

@@ -135,7 +135,8 @@ class Run:
         start, until = settings.gates_until, settings.gates.fix_mask_at
         if start >= until or not settings.regrow or settings.gates.kept >= flat.prunable:
             return None
-        return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device)
+        layers = [layer.units for layer in self.subject.layout.layers]
+        return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device, layers)
 
     def _probe(self, settings: Settings) -> Settings:
         """Lower the learning rate where the network would not stand it; leaves the module as it was."""

@@ -40,6 +40,18 @@ def test_a_weight_without_a_gradient_never_comes() -> None:
     assert len(goes) == len(comes) == 0
 
 
+def test_no_layer_gives_away_its_last_weight() -> None:
+    gradients = torch.ones(30, 6)
+    for layers, gone in (((), [0, 1]), ((2, 4), [1])):
+        regrowth = Regrowth(6, 0.7, 0.0, 1.0, CPU, layers)
+        for gradient in gradients:
+            regrowth.note(gradient)
+        # The first layer, of two weights, has one kept, and that is the cheapest of the three.
+        goes, comes = regrowth.exchange(0.0, torch.tensor([0, 2, 3]), torch.tensor([0.1, 0.5, 1.0]))
+        assert sorted(goes.tolist()) == gone
+        assert len(comes) == len(goes)
+
+
 @given(
     seed=st.integers(0, 99),
     size=st.integers(2, 40),
