@@ -167,6 +167,11 @@ class PruneSpec(BaseModel):
         description="`auto`: bfloat16 and channels-last layouts where the processor has them and the model "
         "stands them. `off`: plain float32.",
     )
+    renormalise: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: where a classifier's convolutions have biases and nothing normalises, they are "
+        "computed with a BatchNorm while they are trained, which is folded back into them. `off`: never.",
+    )
     preprocess: Annotated[Auto | Preprocess, BeforeValidator(_from_json)] = Field(
         "auto",
         description="`auto` tries the usual scalings and layouts on the dense model; "

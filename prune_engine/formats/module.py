@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_engine.formats.plan import DEVICE, TRAINING, Plan, run_steps
+from prune_engine.formats.renormalised import EPSILON, Moments, Place, folded, places, with_batch_norm
 from prune_engine.formats.weights import PrunableWeight
 
 
@@ -42,6 +43,13 @@ class OnnxModule(nn.Module):
         self._plan = replace(plan, parameters={name: _needed(v) for name, v in plan.parameters.items()})
         for name, tensor in plan.buffers.items():
             self.register_buffer(self._key(name), tensor)
+        self._without: Plan | None = None
+        self._places: tuple[Place, ...] = ()
+        self._bind()
+
+    def _bind(self) -> None:
+        """Look up once which parameter or buffer goes into which slot."""
+        plan = self._plan
         trained = [(slot, self._keys[name]) for slot, name in plan.tensors if name in plan.parameters]
         fixed = [(slot, self._keys[name]) for slot, name in plan.tensors if name not in plan.parameters]
         self._parameter_slots, self._buffer_slots = tuple(trained), tuple(fixed)
@@ -100,7 +108,10 @@ class OnnxModule(nn.Module):
 
         Elements that training did not touch come back bit for bit, whatever their precision in the file.
         """
-        return {name: self._value(name, original) for name, original in self._original.items()}
+        current = self._folded()
+        return {
+            name: self._value(name, original, current.get(name)) for name, original in self._original.items()
+        }
 
     def set_values(self, values: Mapping[str, np.ndarray]) -> None:
         """Gives parameters and running statistics other values, by their ONNX names, as floats."""
@@ -116,8 +127,72 @@ class OnnxModule(nn.Module):
                 tensor: Tensor = getattr(self, self._keys[name])
                 tensor.copy_(torch.from_numpy(self._floats(name, value)))
 
-    def _value(self, name: str, original: np.ndarray) -> np.ndarray:
+    def renormalisable(self) -> list[str]:
+        """Names of the weights whose convolution `renormalise` would give a BatchNorm."""
+        return [place.weight for place in places(self._plan, {weight.name for weight in self.prunable})]
+
+    def renormalise(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
+        """Compute convolutions with a BatchNorm until `fold`; the function stays the same.
+
+        `weights` then has their gains as well, `state_values` is what `fold` would leave.
+
+        Args:
+            batches: inputs, on the module's device, from which the statistics are taken.
+        """
+        self._without, device = self._plan, next(self.parameters()).device
+        self._places = places(self._plan, {weight.name for weight in self.prunable})
+        self._plan, kernels = with_batch_norm(self._plan, self._places)
+        for place in self._places:
+            gain = torch.from_numpy(self._plan.parameters[place.gain].copy())
+            self.register_parameter(self._key(place.gain), nn.Parameter(gain.to(device)))
+            for name in (place.mean, place.variance):
+                self.register_buffer(self._key(name), self._plan.buffers[name].to(device))
+        self._bind()
+        for kernel in kernels:
+            kernel.moments = Moments()
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            for inputs in batches:
+                self(*inputs)
+            for place, kernel in zip(self._places, kernels, strict=True):
+                assert kernel.moments is not None  # noqa: S101 - set above
+                mean, variance = kernel.moments.result()
+                self._tensor(place.mean).copy_(mean)
+                self._tensor(place.variance).copy_(variance)
+                self._tensor(place.gain).copy_((variance + EPSILON).sqrt())
+                self._tensor(place.bias).add_(mean)
+                kernel.moments = None
+        self.train(was_training)
+
+    def fold(self) -> None:
+        """Undo `renormalise`: weights and biases take up the BatchNorms, which go."""
+        if self._without is None:
+            return
+        with torch.no_grad():
+            for name, value in self._folded().items():
+                self._tensor(name).copy_(value)
+        for place in self._places:
+            for name in (place.gain, place.mean, place.variance):
+                delattr(self, self._keys.pop(name))
+        self._plan, self._without, self._places = self._without, None, ()
+        self._bind()
+
+    def _folded(self) -> dict[str, Tensor]:
+        """What weights and biases become by `fold`."""
+        values = {}
+        for place in self._places:
+            parts = (place.weight, place.bias, place.gain, place.mean, place.variance)
+            found = [self._tensor(name).detach() for name in parts]
+            values[place.weight], values[place.bias] = folded(*found)
+        return values
+
+    def _tensor(self, name: str) -> Tensor:
         tensor: Tensor = getattr(self, self._keys[name])
+        return tensor
+
+    def _value(self, name: str, original: np.ndarray, folded: Tensor | None) -> np.ndarray:
+        tensor = self._tensor(name) if folded is None else folded
         current: np.ndarray = tensor.detach().cpu().numpy()
         if original.dtype == np.float32:
             return current.copy()

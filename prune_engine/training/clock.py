@@ -34,10 +34,15 @@ class Clock:
 
         Of the time that is left it may take as large a part as of the steps that are left.
         """
-        self._first, self._steps, self._begin, self._end = self.step, max(steps, 1), begin, end
+        self._first, self._steps, self._begin, self._end = self.step, steps, begin, end
         self._leg_started = time.monotonic()
-        left = max(self.total_steps - self.step - self.skipped, self._steps)
+        left = max(self.total_steps - self.step - self.skipped, steps, 1)
         self._leg_limit = (self._limit - (self._leg_started - self.started)) * self._steps / left
+
+    @property
+    def missing(self) -> int:
+        """Steps of this leg and of closed ones that were not done."""
+        return self.skipped + max(self._first + self._steps - self.step, 0)
 
     def tick(self) -> None:
         """A step was done."""
@@ -45,12 +50,13 @@ class Clock:
 
     def close(self) -> None:
         """The leg is over; steps that it did not come to are not to be waited for."""
-        self.skipped += max(self._first + self._steps - self.step, 0)
+        self.skipped = self.missing
+        self._steps = self.step - self._first
 
     @property
     def progress(self) -> float:
         """Place in the schedules, in [0, 1]."""
-        done = (self.step - self._first) / self._steps
+        done = (self.step - self._first) / max(self._steps, 1)
         if self._leg_limit < math.inf:
             elapsed = time.monotonic() - self._leg_started
             done = max(done, min(elapsed / max(self._leg_limit, 1e-9), 1.0))

@@ -45,6 +45,8 @@ class Settings:
     gates: MethodSettings
     acceleration: str = "none"
     acceleration_why: str = ""
+    renormalised: int = 0
+    renormalised_why: str = ""
 
     @property
     def rate_pause(self) -> tuple[float, float]:

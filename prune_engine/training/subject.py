@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.chosen import choose
 from prune_engine.training.layers import layout_of
 from prune_engine.training.operations import row_operations
+from prune_engine.training.renormalise import Renormalisable, renormalise
 from prune_engine.training.result import Trainable
 from prune_engine.training.settings import Settings, outputs, resolve
 
@@ -57,10 +59,11 @@ class Subject:
         start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._start = start
+        self._form: dict[str, Any] | None = None
         self._moves_statistics = spec.train_weights or start is not None
         self.gated = choose(module.prunable, spec).gated
         self.layout = layout_of(self.gated, spec)
-        self.module = module
+        self.module = self._given = module
         self.device = device
         self.prepared = replace(
             prepared, train=prepared.train.to(device), holdout=prepared.holdout.to(device)
@@ -69,7 +72,7 @@ class Subject:
             module.to(device)
         if self._free():
             self.prepared = replace(self.prepared, fixed_batch=None)
-        self.flat = FlatParameters(module.weights, [weight.name for weight in self.gated], device)
+        self.flat = self._flat()
 
     def begin(self) -> None:
         """Put the values to start from in place. What the module was before is what a teacher knows."""
@@ -98,10 +101,49 @@ class Subject:
             rows=len(train),
             fixed_batch=fixed,
             labelled=labels is not None and self.prepared.task != "distillation",
-            row_operations=row_operations(self.module, inputs),
+            row_operations=self._row_operations(inputs),
             device=self.device.type,
         )
-        return self._accelerated(settings, spec) if settings.total_steps else settings
+        return self._ready(settings, spec) if settings.total_steps else settings
+
+    def _row_operations(self, inputs: tuple[torch.Tensor, ...]) -> int | None:
+        """Of the module as it came, also where it is in another form by now."""
+        if self._form is None:
+            self._operations = row_operations(self.module, inputs)
+        return self._operations
+
+    def _ready(self, settings: Settings, spec: PruneSpec) -> Settings:
+        """From the first time on the module is in the form in which it is trained, whatever the density."""
+        if self._form is None:
+            ready = self._accelerated(self._renormalised(settings, spec), spec)
+            names = ("renormalised", "renormalised_why", "acceleration", "acceleration_why")
+            self._form = {name: getattr(ready, name) for name in names}
+        return replace(settings, **self._form)
+
+    def finished(self) -> Trainable:
+        """A copy of the module as it would be handed out now; the training can go on."""
+        module = copy.deepcopy(self._given)
+        if isinstance(module, Renormalisable):
+            module.fold()
+        module.eval()
+        return module
+
+    def fold(self) -> None:
+        """Leave the final weights in the parameters that the model came with."""
+        if isinstance(self._given, Renormalisable):
+            self._given.fold()
+
+    def _flat(self) -> FlatParameters:
+        names = [weight.name for weight in self.gated]
+        return FlatParameters(self.module.weights, names, self.device)
+
+    def _renormalised(self, settings: Settings, spec: PruneSpec) -> Settings:
+        """From here on the module computes its convolutions with a BatchNorm, where the rule is for it."""
+        fresh = self._start is not None
+        count, why = renormalise(self.module, self.prepared, spec, settings.batch_size, fresh)
+        if count:
+            self.flat = self._flat()
+        return replace(settings, renormalised=count, renormalised_why=why)
 
     def _accelerated(self, settings: Settings, spec: PruneSpec) -> Settings:
         """From here on the module computes in the fastest form that it stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,14 +49,22 @@ def train(
         subject = Subject(module, prepared, spec, device, start)
         settings = subject.settings(spec)
         if settings.total_steps == 0:
-            return _untrained(subject, settings, emit)
+            return untrained(subject, settings, emit)
         emit(StageEvent(stage="pruning", message=_announcement(settings)))
         run = Run(subject, settings, Clock(settings.total_steps, settings.max_minutes), emit)
-        return _whole(run, started, emit)
+        result = follow_to_the_end(run, started, emit)
+        subject.fold()
+        return replace(result, warnings=[*result.warnings, *cut_short(run.clock)])
 
 
-def _whole(run: Run, started: float, emit: Listener) -> TrainingResult:
-    """All phases, one after the other."""
+def follow_to_the_end(run: Run, started: float, emit: Listener) -> TrainingResult:
+    """All phases that are left of a run whose gates are open, one after the other.
+
+    Args:
+        run: its module holds the final weights afterwards, and is in inference mode.
+        started: when the run began, on the monotonic clock.
+        emit: who is told.
+    """
     settings, subject = run.settings, run.subject
     prunes = settings.gates.kept < subject.flat.prunable
     if prunes:
@@ -65,21 +74,21 @@ def _whole(run: Run, started: float, emit: Listener) -> TrainingResult:
         run.advance(settings.gates.fix_mask_at)
     mask = run.fix()
     fixed_at = time.monotonic()
-    before_finetuning = _values(subject)
+    before_finetuning = values_of(subject)
     emit(StageEvent(stage="finetuning", message=f"mask fixed: {settings.gates.kept} weights kept"))
     run.advance(1.0)
     run.finish()
     return TrainingResult(
         masks=subject.flat.split_mask(mask),
         before_finetuning=before_finetuning,
-        curve=run.curve.points,
+        curve=list(run.curve.points),
         settings={**settings.as_dict(), "steps_done": run.clock.step},
-        warnings=_warnings(run),
+        warnings=[],
         durations={"pruning": fixed_at - started, "finetuning": time.monotonic() - fixed_at},
     )
 
 
-def _untrained(subject: Subject, settings: Settings, emit: Listener) -> TrainingResult:
+def untrained(subject: Subject, settings: Settings, emit: Listener) -> TrainingResult:
     """The module as it came, without the weights that the method drops unseen; at density 1 those are none."""
     emit(StageEvent(stage="pruning", message=settings.epochs_why))
     subject.begin()
@@ -91,7 +100,7 @@ def _untrained(subject: Subject, settings: Settings, emit: Listener) -> Training
     subject.module.eval()
     return TrainingResult(
         masks=subject.flat.split_mask(mask),
-        before_finetuning=_values(subject),
+        before_finetuning=values_of(subject),
         curve=[],
         settings={**settings.as_dict(), "steps_done": 0},
         warnings=[],
@@ -99,18 +108,21 @@ def _untrained(subject: Subject, settings: Settings, emit: Listener) -> Training
     )
 
 
-def _values(subject: Subject) -> dict[str, np.ndarray]:
+def values_of(subject: Subject) -> dict[str, np.ndarray]:
+    """Name -> value of parameters and running statistics, copied."""
     return {name: np.array(value) for name, value in subject.module.state_values().items()}
 
 
-def _warnings(run: Run) -> list[str]:
-    total = run.clock.total_steps
-    if run.clock.step < total:
-        return [
-            f"max_minutes: the training was cut to {run.clock.step} of {total} steps; "
-            "give it more time for a better result"
-        ]
-    return []
+def cut_short(clock: Clock) -> list[str]:
+    """A warning where time ran out before the steps were done."""
+    missing = clock.missing
+    if not missing:
+        return []
+    total = clock.step + missing
+    return [
+        f"max_minutes: the training was cut to {clock.step} of {total} steps; "
+        "give it more time for a better result"
+    ]
 
 
 def _announcement(settings: Settings) -> str:
