@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,61 +14,51 @@ import torch
 
 from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
-from prune_engine.data.running import filled
 from prune_engine.environment import choose_device, describe_environment
 from prune_engine.errors import ModelError, PruneError
 from prune_engine.events import Listener, silent
 from prune_engine.examine import examine
+from prune_engine.finishing import Finish
 from prune_engine.formats import (
     SourceModel,
     input_infos,
     output_infos,
     read_model,
     source_from_proto,
-    write_back,
 )
 from prune_engine.formats.fresh import fresh_values
 from prune_engine.formats.recognise import recognise
 from prune_engine.formats.storage import Storage
-from prune_engine.formats.write_back import DENSITY, JOB, VERSION
 from prune_engine.inspection import Inspection
-from prune_engine.measure import (
-    measure_latency,
-    measure_quality,
-    measure_size,
-    operations_info,
-    run_session,
-    session,
-)
+from prune_engine.measure import measure_quality, run_session, session
 from prune_engine.preflight import importable, model_warnings, start_warnings
-from prune_engine.report import OperationsInfo, QualityInfo, Report, SizeInfo
+from prune_engine.report import Report
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
+from prune_engine.stops import stop_row, stop_warnings
 from prune_engine.stopwatch import Stopwatch
-from prune_engine.summary import density_info, layer_rows, model_info, weight_histogram
-from prune_engine.training import TrainingResult, train
+from prune_engine.summary import model_info
+from prune_engine.training import train_for
 from prune_engine.training.chosen import choose
 from prune_engine.training.layers import layout_of
 from prune_engine.unchanged import starting_model
-from prune_engine.verify import verify
 
 STAND_IN = 0.9
 """Density of an inspection for which none was asked; it decides nothing but whether there is a training."""
-
-SAMPLE = 32
-"""Held-out rows on which onnxruntime and the trained module must agree."""
 
 
 @dataclass(frozen=True)
 class PruneResult:
     """What came of a run: the pruned model, the masks (True = kept, by initializer name) and the report.
 
-    `storage` is how the model's files were laid out where it came as a zip of several.
+    `storage` is how the model's files were laid out where it came as a zip of several. `stops` has the model
+    of every density of a frontier; `model` is then the sparsest of them.
     """
 
     model: onnx.ModelProto
     masks: dict[str, np.ndarray]
     report: Report
     storage: Storage | None = None
+    stops: Mapping[float, onnx.ModelProto] = field(default_factory=dict)
 
     def save(self, folder: Path | str) -> list[str]:
         """Write the model, the masks, the report and its pictures; return the files' names."""
@@ -98,7 +87,7 @@ def prune(
     datasets_dir: Path | None = None,
     labels: Labels | None = None,
 ) -> PruneResult:
-    """Prune a trained model to exactly `spec.density` and measure what that cost and bought.
+    """Prune a trained model to exactly the density asked for and measure what that cost and bought.
 
     Args:
         model: an ONNX file, a zip of one and its data files, a TorchScript or torch.export archive, or an
@@ -128,8 +117,8 @@ def prune(
         inputs, outputs = input_infos(source.proto), output_infos(source.proto)
         chosen = choose(module.prunable, spec)
         layout = layout_of(chosen.gated, spec)
-        if spec.density is not None:
-            layout.kept(spec.density)
+        for density in spec.densities:
+            layout.kept(density)
         fresh = fresh_values(source.proto, spec.seed) if spec.init == "random" else None
         start = None if fresh is None else fresh.values
         started = None if spec.train_weights else starting_model(source.proto, module, start)
@@ -140,48 +129,45 @@ def prune(
     with watch.stage("baseline", "measuring the dense model"):
         quality_dense = measure_quality(dense, prepared.holdout, prepared, dense)
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
-    trained = train(module, prepared, spec, device, watch.listen, start)
-    with watch.stage("exporting", "writing the pruned values back into the graph"):
-        module.round_as_stored()
-        pruned = write_back(source.proto, module.state_values(), _properties(spec, labels))
-        before_finetuning = write_back(source.proto, trained.before_finetuning)
-    with watch.stage("verifying", "checking and measuring the result"):
-        fixed = prepared.fixed_batch
-        sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
-        checks, result = verify(
-            source.proto, pruned, module, trained.masks, layout, spec.one_density, sample, started
-        )
-        quality = QualityInfo(
-            metric=prepared.metric,
-            dense=quality_dense,
-            before_finetuning=measure_quality(session(before_finetuning), prepared.holdout, prepared, dense),
-            pruned=measure_quality(result, prepared.holdout, prepared, dense),
-        )
-        feed = {name: rows[: fixed or 1] for name, rows in sample.items()}
-        operations, unknown = _operations(pruned, trained, feed)
-        latency = measure_latency(source.proto, pruned, feed)
+    finish = Finish(
+        source, dense, dense_values, quality_dense, prepared, layout, started, labels.job_id, watch
+    )
+    stops, target = [], None
+    for trained in train_for(module, prepared, spec, device, watch.listen, start):
+        stops.append(finish(trained))
+        target = trained.target
+    last = stops[-1]
+    several = spec.frontier is not None
     report = Report(
         job_id=labels.job_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=spec,
-        settings=trained.settings,
+        settings=last.trained.settings,
         model=model_info(source, module),
         data=prepared.info,
-        layers=layer_rows(module, trained.masks, layout),
+        layers=last.layers,
         left_out=list(chosen.left_out),
-        density=density_info(module, trained.masks, spec.one_density),
-        quality=quality,
-        size=_size(source, pruned),
-        operations=operations,
-        latency=latency,
-        curve=trained.curve,
-        weights=weight_histogram(module, dense_values, trained.masks),
-        checks=checks,
-        durations=watch.durations(trained.durations),
+        density=last.density,
+        quality=last.quality,
+        size=last.size,
+        operations=last.operations,
+        latency=last.latency,
+        frontier=[stop_row(stop, source.storage) for stop in stops] if several else [],
+        target=target,
+        curve=last.trained.curve,
+        weights=last.weights,
+        checks=last.checks,
+        durations=watch.durations(*(stop.trained.durations for stop in stops)),
         environment=describe_environment(device, spec),
-        warnings=[*warnings, *trained.warnings, *unknown],
+        warnings=[*warnings, *stop_warnings(stops)],
     )
-    return PruneResult(model=pruned, masks=trained.masks, report=report, storage=source.storage)
+    return PruneResult(
+        model=last.model,
+        masks=last.trained.masks,
+        report=report,
+        storage=source.storage,
+        stops={stop.spec.one_density: stop.model for stop in stops} if several else {},
+    )
 
 
 def inspect(
@@ -265,23 +251,3 @@ def _read_model(
         candidate_shapes=() if raw is None else candidate_shapes(raw),
         input_specs=spec.input_specs,
     )
-
-
-def _properties(spec: PruneSpec, labels: Labels) -> dict[str, str]:
-    """What the pruned file says about itself, in its `metadata_props`."""
-    said = {DENSITY: str(spec.one_density), VERSION: version("prunery")}
-    return said if labels.job_id is None else {**said, JOB: labels.job_id}
-
-
-def _size(source: SourceModel, pruned: onnx.ModelProto) -> SizeInfo:
-    before, before_gzip = measure_size(source.proto, source.storage)
-    after, after_gzip = measure_size(pruned, source.storage)
-    return SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip)
-
-
-def _operations(
-    pruned: onnx.ModelProto, trained: TrainingResult, feed: Mapping[str, np.ndarray]
-) -> tuple[OperationsInfo, list[str]]:
-    shapes = {name: value.shape for name, value in feed.items()}
-    info, reason = operations_info(pruned, trained.masks, shapes)
-    return info, [reason] if reason else []

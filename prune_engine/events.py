@@ -23,6 +23,9 @@ class Progress(BaseModel):
     step: int = 0
     total_steps: int = 0
     eta_seconds: float | None = None
+    stop: int | None = Field(None, description="Which density of several is being trained for, from 1.")
+    stops: int | None = Field(None, description="Densities in all; null where that is not known before.")
+    target_density: float | None = Field(None, description="The density of this stop.")
 
 
 class _Event(BaseModel):

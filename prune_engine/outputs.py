@@ -10,6 +10,7 @@ import numpy as np
 from prune_engine.figures import write_figures
 from prune_engine.formats import save_model
 from prune_engine.page import render_html
+from prune_engine.stops import stop_name
 
 if TYPE_CHECKING:
     from prune_engine.api import PruneResult
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 def save(result: PruneResult, folder: Path) -> list[str]:
     """Write model, masks, report and pictures into `folder`.
 
-    The model is `model.onnx`, or `model.zip` where it came with data files or has more than 2 GiB.
-    `masks.npz` holds one boolean array a prunable weight, under the initializer's name: True is kept.
+    The model is `model.onnx`, or `model.zip` where it came with data files or has more than 2 GiB. Of a
+    frontier it is the sparsest, and each density has its own in `models/`. `masks.npz` holds one boolean
+    array a prunable weight, under the initializer's name: True is kept.
 
     Returns:
         The files' names relative to `folder`.
@@ -29,5 +31,9 @@ def save(result: PruneResult, folder: Path) -> list[str]:
     np.savez_compressed(folder / "masks.npz", allow_pickle=False, **result.masks)
     (folder / "report.json").write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "report.html").write_text(render_html(result.report), encoding="utf-8")
-    figures = write_figures(result.report, folder / "figures")
-    return [model, "report.json", "report.html", "masks.npz", *(f"figures/{name}" for name in figures)]
+    stops = [
+        save_model(proto, folder, result.storage, stop_name(density))
+        for density, proto in result.stops.items()
+    ]
+    figures = [f"figures/{name}" for name in write_figures(result.report, folder / "figures")]
+    return [model, *stops, "report.json", "report.html", "masks.npz", *figures]

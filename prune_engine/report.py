@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prune_engine.events import Stage
+from prune_engine.goals import Target
 from prune_engine.spec import Preprocess, PruneSpec
 
 SCHEMA_VERSION: Literal["1"] = "1"
@@ -217,6 +218,46 @@ class Environment(_Part):
     seed: int
 
 
+class FrontierStop(_Part):
+    """One density of several: its model, what that cost and what it bought."""
+
+    density: float = Field(description="As asked for.")
+    reached: float
+    kept: int
+    value: float = Field(description="The metric on the held-out rows.")
+    loss: float
+    before_finetuning: float = Field(description="The metric at the moment the mask was fixed.")
+    bytes: int
+    gzip_bytes: int
+    multiply_adds: int | None = Field(description="Those with a kept weight.")
+    latency_ms: float
+    latency_ratio: float = Field(description="Pruned over dense, measured in turns.")
+    model: str = Field(description="The file among the job's artifacts.")
+
+
+class TriedDensity(_Part):
+    """A density that the search for a target has tried."""
+
+    density: float
+    value: float = Field(description="The metric on the rows of the search.")
+    within: bool = Field(description="Whether that meets the target.")
+    steps: int = Field(description="Training steps that it was given.")
+    whole: bool = Field(description="A whole training, not a short one on the way.")
+
+
+class TargetInfo(_Part):
+    """How the density was found: on training rows that were held back, never on the rows that measure."""
+
+    asked: Target
+    met: bool = Field(description="Whether the result meets the target, on the rows of the search.")
+    density: float = Field(description="The answer.")
+    rows: int = Field(description="Training rows that were held back for the search.")
+    dense: float = Field(description="The dense model's metric on those rows.")
+    limit: float = Field(description="The worst metric that is still within.")
+    value: float = Field(description="The result's metric on those rows.")
+    tried: list[TriedDensity]
+
+
 class Report(_Part):
     """The whole report; `report.json` is this model dumped."""
 
@@ -234,6 +275,10 @@ class Report(_Part):
     size: SizeInfo
     operations: OperationsInfo
     latency: LatencyInfo | None
+    frontier: list[FrontierStop] = Field(
+        [], description="A row for each density, densest first; the rest of the report is of the sparsest."
+    )
+    target: TargetInfo | None = Field(None, description="The search, where a target was asked for.")
     curve: list[CurvePoint]
     weights: Histogram
     checks: list[Check]

@@ -257,6 +257,11 @@ class PruneSpec(BaseModel):
             raise TypeError("this spec has no single density")
         return self.density
 
+    @property
+    def densities(self) -> tuple[float, ...]:
+        """Those that are asked for; a target asks for none."""
+        return self.frontier or (() if self.density is None else (self.density,))
+
     def at(self, density: float) -> PruneSpec:
         """The same run with a single density."""
         return self.model_copy(update={"density": density, "target": None, "frontier": None})

@@ -23,7 +23,7 @@ class Stopwatch:
         self._listener(StageEvent(stage=stage, message=message))
         begin = time.perf_counter()
         yield
-        self._seconds[stage] = time.perf_counter() - begin
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     def listen(self, event: StageEvent | ProgressEvent | WarningEvent) -> None:
         """Pass an event on."""
@@ -33,8 +33,11 @@ class Stopwatch:
         """Tell the user something that the report says too."""
         self._listener(WarningEvent(message=message))
 
-    def durations(self, training: Mapping[str, float]) -> dict[str, float]:
-        """Seconds by stage, those that training timed itself included, and `total` until now."""
-        seconds = {**self._seconds, **training}
+    def durations(self, *trainings: Mapping[str, float]) -> dict[str, float]:
+        """Seconds by stage, those that trainings timed themselves included, and `total` until now."""
+        seconds = dict(self._seconds)
+        for training in trainings:
+            for stage, value in training.items():
+                seconds[stage] = seconds.get(stage, 0.0) + value
         seconds["total"] = time.perf_counter() - self._begin
         return {stage: round(value, 3) for stage, value in seconds.items()}

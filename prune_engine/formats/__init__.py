@@ -6,7 +6,13 @@ from prune_engine.formats.importer import import_onnx
 from prune_engine.formats.infos import input_infos, output_infos
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.reading import read_graph
-from prune_engine.formats.source import SourceModel, read_model, save_model, source_from_proto
+from prune_engine.formats.source import (
+    SourceModel,
+    model_file_name,
+    read_model,
+    save_model,
+    source_from_proto,
+)
 from prune_engine.formats.structure import structural_differences
 from prune_engine.formats.unprunable import not_prunable
 from prune_engine.formats.weights import PrunableWeight, Roles, find_roles
@@ -22,6 +28,7 @@ __all__ = [
     "find_roles",
     "import_onnx",
     "input_infos",
+    "model_file_name",
     "not_prunable",
     "opset_versions",
     "output_infos",

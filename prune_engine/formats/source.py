@@ -103,21 +103,31 @@ def source_from_proto(proto: onnx.ModelProto, *, filename: str = "model.onnx") -
     return SourceModel(proto, "onnx", "as sent", filename, digest, size, _warnings(proto))
 
 
-def save_model(proto: onnx.ModelProto, folder: Path, layout: Storage | None = None) -> str:
+def model_file_name(proto: onnx.ModelProto, layout: Storage | None, stem: str = "model") -> str:
+    """What `save_model` calls its file."""
+    return f"{stem}.onnx" if layout is None and not storage.needs_files(proto) else f"{stem}.zip"
+
+
+def save_model(
+    proto: onnx.ModelProto, folder: Path, layout: Storage | None = None, stem: str = "model"
+) -> str:
     """Write a model as it came: `model.onnx`, or `model.zip` with the files that `layout` names.
 
     A model without a layout that has more than 2 GiB becomes a zip too, of `model.onnx` and its data file.
+    `stem` is the file's name without its ending; folders in it are made.
 
     Returns:
         The file's name.
     """
+    name = model_file_name(proto, layout, stem)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if layout is None and storage.needs_files(proto):
         layout = storage.split(proto)
     if layout is None:
-        (folder / "model.onnx").write_bytes(storage.to_bytes(proto))
-        return "model.onnx"
-    write_bundle(proto, folder / "model.zip", layout)
-    return "model.zip"
+        (folder / name).write_bytes(storage.to_bytes(proto))
+    else:
+        write_bundle(proto, folder / name, layout)
+    return name
 
 
 def _warnings(proto: onnx.ModelProto) -> tuple[str, ...]:

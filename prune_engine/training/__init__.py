@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prune_engine.training.result import Trainable, TrainingResult
+from prune_engine.training.goal import train_for
+from prune_engine.training.result import Trainable, Trained, TrainingResult
 from prune_engine.training.settings import Settings, resolve
 from prune_engine.training.trainer import train
 
-__all__ = ["Settings", "Trainable", "TrainingResult", "resolve", "train"]
+__all__ = ["Settings", "Trainable", "Trained", "TrainingResult", "resolve", "train", "train_for"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict, dataclass
 from typing import get_args
 
 import torch
@@ -20,8 +21,21 @@ CHECK_EVERY = 16
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
+@dataclass(frozen=True)
+class Stop:
+    """Which of several densities is being trained for; how many there will be, where that is known."""
+
+    stop: int
+    stops: int | None
+    target_density: float
+
+
 class Curve:
     """Collects loss and density; at most 200 points and four events a second come of it.
+
+    Attributes:
+        points: so far.
+        stop: named in events from now on; None: there is one density only.
 
     Args:
         total_steps: steps that are planned.
@@ -41,6 +55,7 @@ class Curve:
         self._count = 0
         self._started = time.monotonic()
         self._told = 0.0
+        self.stop: Stop | None = None
 
     def step(self, step: int, loss: Tensor, stage: Stage, density: float, progress: float) -> None:
         """Note the loss of training step number `step` (from 1).
@@ -118,7 +133,8 @@ class Curve:
             metrics[self._metric] = measured
         elapsed = now - self._started
         eta = elapsed * (1.0 - progress) / progress if progress > 0.0 else None
+        stop = {} if self.stop is None else asdict(self.stop)
         state = Progress(
-            fraction=min(progress, 1.0), step=step, total_steps=self._total_steps, eta_seconds=eta
+            fraction=min(progress, 1.0), step=step, total_steps=self._total_steps, eta_seconds=eta, **stop
         )
         self._emit(ProgressEvent(stage=stage, progress=state, metrics=metrics))

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from prune_engine.report import CurvePoint
+from prune_engine.report import CurvePoint, TargetInfo
+from prune_engine.spec import PruneSpec
 
 
 class PrunableInfo(Protocol):
@@ -94,3 +95,16 @@ class TrainingResult:
     settings: dict[str, Any]
     warnings: list[str]
     durations: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training to one density that has come to its end: what was asked of it, its module, and the rest.
+
+    `target` is how the density was found, where it was not given.
+    """
+
+    spec: PruneSpec
+    module: Trainable
+    result: TrainingResult
+    target: TargetInfo | None = None

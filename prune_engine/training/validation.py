@@ -1,4 +1,4 @@
-"""The metric on some held-out rows, for the training curve. Nothing is ever chosen by it."""
+"""The metric on held-out rows: for the training curve; and, on rows of its own, for the search of a target."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class HoldoutSample:
     Args:
         module: the dense model as it is now; its outputs are the truth where there are no labels.
         prepared: data and metric.
+        most: rows at most.
     """
 
-    def __init__(self, module: Trainable, prepared: Prepared) -> None:
+    def __init__(self, module: Trainable, prepared: Prepared, most: int = LARGEST_SAMPLE) -> None:
         self._prepared = prepared
-        self._rows = min(len(prepared.holdout), LARGEST_SAMPLE)
+        self._rows = min(len(prepared.holdout), most)
         labelled = prepared.task != "distillation"
         self._truth: Tensor = self._labels() if labelled else self._predict(module)
 
