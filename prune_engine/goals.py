@@ -58,3 +58,8 @@ def _densities(value: object) -> object:
 
 Frontier = Annotated[tuple[Density, ...], BeforeValidator(_densities)]
 """Densities to stop at, descending."""
+
+
+def stop_name(density: float) -> str:
+    """The name of the model of a density of a frontier, without its ending: `models/density-0.05`."""
+    return f"models/density-{density:.12g}"

@@ -9,8 +9,8 @@ import numpy as np
 
 from prune_engine.figures import write_figures
 from prune_engine.formats import save_model
+from prune_engine.goals import stop_name
 from prune_engine.page import render_html
-from prune_engine.stops import stop_name
 
 if TYPE_CHECKING:
     from prune_engine.api import PruneResult

@@ -234,6 +234,11 @@ class FrontierStop(_Part):
     latency_ratio: float = Field(description="Pruned over dense, measured in turns.")
     model: str = Field(description="The file among the job's artifacts.")
 
+    def summary(self, metric: str) -> dict[str, Any]:
+        """The row in a job's `result`."""
+        figures = self.model_dump(include={"density", "loss", "bytes", "gzip_bytes", "multiply_adds"})
+        return {**figures, metric: self.value, "latency_ms": self.latency_ms, "model": self.model}
+
 
 class TriedDensity(_Part):
     """A density that the search for a target has tried."""
@@ -287,9 +292,19 @@ class Report(_Part):
     warnings: list[str] = []
 
     def summary(self) -> dict[str, Any]:
-        """The figures of a job's `result`: `{"before": {...}, "after": {...}}`."""
+        """The figures of a job's `result`: `{"before": {...}, "after": {...}}`.
+
+        And `frontier`, a row for each density, or `target`, how the density was found, where they were asked
+        for.
+        """
         quality, latency = self.quality, self.latency
+        goals: dict[str, Any] = {}
+        if self.frontier:
+            goals["frontier"] = [stop.summary(quality.metric.name) for stop in self.frontier]
+        if self.target is not None:
+            goals["target"] = self.target.model_dump(exclude={"asked", "tried"})
         return {
+            **goals,
             "metric": quality.metric.name,
             "before": {
                 quality.metric.name: quality.dense.value,

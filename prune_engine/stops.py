@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from prune_engine.finishing import Finished
 from prune_engine.formats import model_file_name
 from prune_engine.formats.storage import Storage
+from prune_engine.goals import stop_name
 from prune_engine.report import FrontierStop
-
-
-def stop_name(density: float) -> str:
-    """The name of a stop's files, without an ending: `models/density-0.05`."""
-    return f"models/density-{density:.12g}"
 
 
 def stop_row(stop: Finished, storage: Storage | None) -> FrontierStop:

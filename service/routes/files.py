@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Final
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from jobs.errors import ArtifactNotFoundError, JobNotFoundError
 from jobs.record import ENDED, Artifact, Job, Status
+from prune_engine.goals import stop_name
 from prune_engine.report import Report
 from service import errors
 from service.downloads import send_file
@@ -19,7 +21,7 @@ from service.routes.parameters import JobId, check_job_id
 
 router = APIRouter(tags=["results"])
 
-MODELS: Final = ("model.onnx", "model.zip")
+ENDINGS: Final = (".onnx", ".zip")
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
 _HTML: Final = "text/html"
@@ -52,19 +54,34 @@ _NAME: Final = Path(description="Name of the file, as in the job's `artifacts`."
             "application/zip",
         ),
         **_SHARED,
+        **problems(errors.ParameterInvalidError),
     },
 )
-async def get_model(job_id: JobId, request: Request, rooms: InRooms) -> Response:
+async def get_model(
+    job_id: JobId,
+    request: Request,
+    rooms: InRooms,
+    density: Annotated[
+        float | None,
+        Query(
+            gt=0.0,
+            le=1.0,
+            description="Which of a `frontier`'s models; without it the sparsest.",
+            examples=[0.1],
+        ),
+    ] = None,
+) -> Response:
     """The pruned ONNX. `curl -OJ` names it after the model that was sent: `resnet20.pruned.onnx`.
 
-    A model that came as a zip with data files goes back as one: `llama.pruned.zip`.
+    A model that came as a zip with data files goes back as one: `llama.pruned.zip`. Of a frontier every
+    density has its model: `?density=0.1`.
     """
     job = await _succeeded(job_id, rooms)
+    stem = "model" if density is None else _stem(job, density)
     names = {file.name for file in job.result.artifacts} if job.result else set()
-    model = _artifact(job, next((name for name in MODELS if name in names), MODELS[0]))
-    return await send_file(
-        request, rooms.artifacts, job_id, model, filename=_pruned_name(job.model.filename, model.name)
-    )
+    model = _artifact(job, next((stem + end for end in ENDINGS if stem + end in names), stem + ENDINGS[0]))
+    filename = _pruned_name(job.model.filename, model.name, None if density is None else stem)
+    return await send_file(request, rooms.artifacts, job_id, model, filename=filename)
 
 
 @router.get(
@@ -149,9 +166,29 @@ def _artifact(job: Job, name: str) -> Artifact:
     raise ArtifactNotFoundError(f"{job.id} has no file '{name[:100]}'; it has {there}", param="name")
 
 
-def _pruned_name(sent: str, model: str) -> str:
-    """`resnet20.torchscript.pt` -> `resnet20.pruned.onnx`, or `.zip` as `model` ends."""
-    return f"{_ENDINGS.sub('', sent) or 'model'}.pruned.{model.rpartition('.')[2]}"
+def _stem(job: Job, density: float) -> str:
+    """The file of a density, without its ending.
+
+    Raises:
+        ParameterInvalidError: the job has no model of that density.
+    """
+    there = job.spec.frontier or (() if job.spec.density is None else (job.spec.density,))
+    asked = next((one for one in there if math.isclose(one, density, rel_tol=1e-9)), None)
+    if asked is None:
+        said = f"it has {', '.join(f'{one:.12g}' for one in there)}" if there else "leave density out"
+        raise errors.ParameterInvalidError(
+            f"density: {job.id} has no model of density {density:.12g}; {said}", param="density"
+        )
+    return stop_name(asked) if job.spec.frontier else "model"
+
+
+def _pruned_name(sent: str, model: str, stem: str | None = None) -> str:
+    """`resnet20.torchscript.pt` -> `resnet20.pruned.onnx`, or `.zip` as `model` ends.
+
+    Of several densities, `resnet20.density-0.1.onnx`.
+    """
+    which = "pruned" if stem in (None, "model") else str(stem).rpartition("/")[2]
+    return f"{_ENDINGS.sub('', sent) or 'model'}.{which}.{model.rpartition('.')[2]}"
 
 
 def components() -> dict[str, Any]:
