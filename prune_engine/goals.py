@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,13 @@ class Target(BaseModel):
     max_error_increase: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] | None = Field(
         None, description="Error that may be added, relative to the dense model's: 0.05 is 5 % more."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_object(cls, given: Any) -> Any:
+        if not isinstance(given, dict | Target):
+            raise PydanticCustomError("no_target", 'should be an object such as {"max_accuracy_drop": 0.01}')
+        return given
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Target:
