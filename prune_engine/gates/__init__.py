@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prune_engine.gates.adam import ChunkedAdam
 from prune_engine.gates.blocks import BlockGates
 from prune_engine.gates.bounds import budgeted_mask, hold_within, most_kept
 from prune_engine.gates.budget import (
@@ -11,6 +12,7 @@ from prune_engine.gates.budget import (
     kept_count,
 )
 from prune_engine.gates.choosing import Gates, build_gates
+from prune_engine.gates.chunks import chunks
 from prune_engine.gates.fitting import fits
 from prune_engine.gates.flat import FlatParameters
 from prune_engine.gates.groups import GroupGates, largest
@@ -21,6 +23,7 @@ from prune_engine.gates.units import Units, unit_view
 
 __all__ = [
     "BlockGates",
+    "ChunkedAdam",
     "FlatParameters",
     "Gates",
     "GroupGates",
@@ -30,6 +33,7 @@ __all__ = [
     "Units",
     "budgeted_mask",
     "build_gates",
+    "chunks",
     "density_shift",
     "exact_mask",
     "expected_density",

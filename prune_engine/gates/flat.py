@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prune_engine.errors import ModelError
+from prune_engine.gates.chunks import chunk_length
 from prune_engine.state import State, tensor_of
 
 
@@ -20,7 +21,8 @@ class FlatParameters:
     whatever the number of layers.
 
     Attributes:
-        values: flat, `prunable + others` long; what the optimiser trains. `values.grad` is its gradient.
+        values: flat, `prunable + others` long; what the optimiser trains. `values.grad` is its gradient,
+            once `collect` was called.
         shown: flat, as long; what the module computes with.
         prunable: how many entries of the front belong to prunable weights.
 
@@ -50,11 +52,10 @@ class FlatParameters:
         self.prunable = sum(sizes[: len(prunable_names)])
         self.shown = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters]).to(device)
         self.values = self.shown.clone()
-        self.values.grad = torch.zeros_like(self.values)
         for parameter, view in zip(self._parameters, self._views(self.shown), strict=True):
             parameter.data = view
             parameter.grad = None
-        self._gradient_views = self._views(self.values.grad)
+        self._gradient_views: list[Tensor] = []
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         pieces = torch.split(flat, [parameter.numel() for parameter in self._parameters])
@@ -72,7 +73,9 @@ class FlatParameters:
 
     @property
     def _gradient(self) -> Tensor:
-        assert self.values.grad is not None  # noqa: S101 - set in __init__, never taken away
+        if self.values.grad is None:
+            self.values.grad = torch.zeros_like(self.values)
+            self._gradient_views = self._views(self.values.grad)
         return self.values.grad
 
     def collect(self) -> Tensor:
@@ -81,7 +84,7 @@ class FlatParameters:
         The parameters' own gradients are dropped, so that the next backward pass hands over its tensors
         instead of adding to old ones.
         """
-        targets, sources = [], []
+        gradient, targets, sources = self._gradient, [], []
         for parameter, target in zip(self._parameters, self._gradient_views, strict=True):
             if parameter.grad is None:
                 target.zero_()
@@ -91,7 +94,31 @@ class FlatParameters:
                 parameter.grad = None
         if targets:
             torch._foreach_copy_(targets, sources)
-        return self._gradient
+        return gradient
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor]]:
+        """What the backward pass left, place by place in order: each a part of the flat gradient.
+
+        A large parameter's gradient is handed over as it is and let go of when the next one is asked for;
+        small ones come together. No piece lies in both the prunable and the other part. Unlike with `collect`
+        nothing is held that is as long as all parameters.
+        """
+        together, start, place = chunk_length(self.values.device), 0, 0
+        waiting: list[Tensor] = []
+        for parameter in self._parameters:
+            size = parameter.numel()
+            if waiting and (place + size - start > together or place == self.prunable):
+                yield slice(start, place), _joined(waiting)
+                waiting, start = [], place
+            gradient, parameter.grad = parameter.grad, None
+            waiting.append((torch.zeros_like(parameter) if gradient is None else gradient).reshape(-1))
+            place += size
+        if waiting:
+            yield slice(start, place), _joined(waiting)
+
+    def release_gradient(self) -> None:
+        """Let go of the flat gradient until it is asked for again."""
+        self.values.grad, self._gradient_views = None, []
 
     def show_others(self) -> None:
         """Let the module see the current values of what is not prunable."""
@@ -117,3 +144,10 @@ class FlatParameters:
         """Go on from `state()`."""
         self.values.copy_(tensor_of(state, "values"))
         self.shown.copy_(self.values)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One tensor of them; the list is emptied, so that nobody else holds what may be large."""
+    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+    parts.clear()
+    return joined

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from prune_engine.gates.budget import BISECTIONS, density_shift
+from prune_engine.gates.chunks import chunk_length, chunks
+from prune_engine.gates.following import followed_shift
 from prune_engine.gates.noise import LogisticBank
 from prune_engine.state import State, part, prefixed, tensor_of
-
-FOLLOWING = 11
-"""Bisections where the shift is nearly known: to a thousandth of a logit."""
-NEAR = 1.0
-EDGE = 0.99
-"""A shift found beyond this share of the interval may lie outside of it."""
 
 
 class LogisticGates:
@@ -21,11 +19,11 @@ class LogisticGates:
 
     This is the two-class Gumbel-Softmax with hard samples (Jang 2017; Zhang, Tao, Zhang 2023, section 2): the
     difference of two Gumbel samples is one logistic sample, so one logit a gate is enough. The gradient of
-    the sample is that of `sigmoid(z / T)` at `z = logit + noise * L` (straight-through).
+    the sample is that of `sigmoid(z / T)` at `z = logit + noise * L` (straight-through). Nothing of a sample
+    is kept: z is computed again where it is needed, from the same place of the bank.
 
     Attributes:
         logits: flat; the shift that holds the density is part of them.
-        gradient: flat; of the loss by the logits, after `backward`.
 
     Args:
         logits: where the logits start, flat.
@@ -38,17 +36,23 @@ class LogisticGates:
         self.logits = logits
         self.noise = noise
         self.temperature = temperature
-        self.gradient = torch.zeros_like(logits)
         self._seed = seed
         self._bank = LogisticBank(logits.numel(), noise, seed, logits.device) if noise else None
-        self._noisy = torch.ones_like(logits)
-        self._soft = torch.empty_like(logits)
+        self._scratch = logits.new_empty(3, min(chunk_length(logits.device), logits.numel()))
+        self._gradient: Tensor | None = None
         self._held = False
 
     @property
     def open(self) -> Tensor:
         """The gates of the last sample: flat, bool."""
-        return self._noisy > 0.0
+        return torch.cat([self._noisy(place) > 0.0 for place in self._chunks()])
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of the loss by the logits, flat, after `backward`."""
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(self.logits)
+        return self._gradient
 
     def retune(self, noise: float, temperature: float) -> None:
         """Go on with another scale of the noise and another temperature."""
@@ -62,37 +66,61 @@ class LogisticGates:
     def hold(self, density: float) -> None:
         """Shift all logits so that the expected density is `density` (see `density_shift`).
 
-        After the first time the shift is looked for within a unit of logits, which is more than a few steps
-        move it in a training of usual length, and everywhere only where that was too little. A device that
-        would have to be asked for the outcome looks everywhere at once.
+        After the first time it is looked for nearby, and everywhere only where it is not found there. A
+        device that would have to be asked for the outcome looks everywhere at once.
         """
-        if self._held and self.logits.device.type == "cpu":
-            shift = density_shift(self.logits, density, self.noise, within=NEAR, steps=FOLLOWING)
-            if abs(float(shift)) < EDGE * NEAR:
-                self.logits.add_(shift)
+        if self._held and self.noise and self.logits.device.type == "cpu":
+            near = followed_shift(self.logits, density, self.noise)
+            if near is not None:
+                self.logits.add_(near)
                 return
         self.logits.add_(density_shift(self.logits, density, self.noise, steps=BISECTIONS))
         self._held = True
 
     def apply(self, weights: Tensor, out: Tensor) -> None:
         """Sample the gates and write `weights * gate` into `out` (flat, as long)."""
-        if self._bank is None:
-            self._noisy.copy_(self.logits)
-        else:
-            torch.add(self.logits, self._bank.draw(), out=self._noisy)
-        pass_open(weights, self._noisy, out)
+        if self._bank is not None:
+            self._bank.shuffle()
+        for place in self._chunks():
+            pass_open(weights[place], self._noisy(place), out[place])
 
-    def backward(self, weights: Tensor, gradient: Tensor) -> None:
-        """Turn g, the gradient of `weights * gate`, into that of the weights (in place) and of the logits.
+    def turn(self, place: slice, weights: Tensor, gradient: Tensor) -> Tensor:
+        """Turn g, the gradient of `weights * gate`, into that of the weights (in place), and return that of
+        the logits *times T*, which the caller must use up before the next call.
 
         d/dweight = g * gate; d/dlogit = g * weight * s (1 - s) / T with s = sigmoid(z / T).
+
+        Args:
+            place: which gates, no more than a chunk.
+            weights: their weights.
+            gradient: g.
         """
-        torch.div(self._noisy, self.temperature, out=self._soft).sigmoid_()
-        torch.mul(weights, gradient, out=self.gradient)
-        torch.ops.aten.sigmoid_backward.grad_input(self.gradient, self._soft, grad_input=self.gradient)
-        if self.temperature != 1.0:
-            self.gradient.div_(self.temperature)
-        pass_open(gradient, self._noisy, gradient)
+        noisy = self._noisy(place)
+        soft, slope = self._scratch[1, : len(noisy)], self._scratch[2, : len(noisy)]
+        if self.temperature == 1.0:
+            torch.sigmoid(noisy, out=soft)
+        else:
+            torch.mul(noisy, 1.0 / self.temperature, out=soft).sigmoid_()
+        torch.mul(weights, gradient, out=slope)
+        torch.ops.aten.sigmoid_backward.grad_input(slope, soft, grad_input=slope)
+        pass_open(gradient, noisy, gradient)
+        return slope
+
+    def backward(self, weights: Tensor, gradient: Tensor) -> None:
+        """`turn` for all gates at once; the gradient of the logits is then in `gradient`."""
+        for place in self._chunks():
+            slope = self.turn(place, weights[place], gradient[place])
+            torch.div(slope, self.temperature, out=self.gradient[place])
+
+    def _chunks(self) -> Iterator[slice]:
+        return chunks(0, self.logits.numel(), self.logits.device)
+
+    def _noisy(self, place: slice) -> Tensor:
+        """`logit + noise * L` of the last sample."""
+        logits = self.logits[place]
+        if self._bank is None:
+            return logits
+        return torch.add(logits, self._bank.piece(place), out=self._scratch[0, : len(logits)])
 
     def state(self) -> State:
         """Logits and noise; the sample is not part of it, as every step begins with a new one."""

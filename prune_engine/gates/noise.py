@@ -10,13 +10,15 @@ from torch import Tensor
 from prune_engine.state import State, tensor_of
 
 SPARE = 1 << 18
+SEGMENT = 1 << 20
 
 
 class LogisticBank:
     """Standard logistic samples, the difference of two Gumbel samples.
 
     Fresh samples cost two logarithms a weight and step; a slice of a bank costs nothing. The bank is 2^18
-    samples longer than a draw, so there are 2^18 different draws.
+    samples longer than a draw, so there are 2^18 different draws. It never has more than 2^20 beside those:
+    a longer draw is several slices, each from an offset of its own.
 
     Args:
         size: samples a draw.
@@ -28,18 +30,36 @@ class LogisticBank:
         self._size = size
         self._offsets = random.Random(seed)  # noqa: S311 - noise, not a secret
         generator = torch.Generator().manual_seed(seed)
-        uniform = torch.rand(size + SPARE, generator=generator).clamp_(1e-7, 1 - 1e-7)
+        uniform = torch.rand(min(size, SEGMENT) + SPARE, generator=generator).clamp_(1e-7, 1 - 1e-7)
         self._samples = self._quantile(uniform).mul_(scale).to(device)
+        self._starts = [0] * -(-size // SEGMENT)
 
     @staticmethod
     def _quantile(uniform: Tensor) -> Tensor:
         """Uniform samples as those of the distribution; `uniform` may be overwritten."""
         return torch.logit(uniform)
 
+    def shuffle(self) -> None:
+        """Go on to the next draw."""
+        self._starts = [self._offsets.randrange(SPARE + 1) for _ in self._starts]
+
+    def piece(self, place: slice) -> Tensor:
+        """The samples of the present draw at `place`, the same as often as they are asked for; not to be
+        written to.
+        """
+        parts, at = [], place.start
+        while at < place.stop:
+            segment, first = divmod(at, SEGMENT)
+            length = min(place.stop - at, SEGMENT - first)
+            begin = self._starts[segment] + first
+            parts.append(self._samples[begin : begin + length])
+            at += length
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
     def draw(self) -> Tensor:
-        """The next `size` samples, a view of the bank: not to be written to."""
-        offset = self._offsets.randrange(SPARE + 1)
-        return self._samples[offset : offset + self._size]
+        """The next `size` samples: not to be written to."""
+        self.shuffle()
+        return self.piece(slice(0, self._size))
 
     def rescale(self, factor: float) -> None:
         """Let all samples from now on be `factor` times as large."""

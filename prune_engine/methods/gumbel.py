@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from prune_engine.gates import (
     BlockGates,
+    ChunkedAdam,
     FlatParameters,
     GroupGates,
     Layout,
@@ -19,7 +22,7 @@ from prune_engine.granularity import Blocks
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.prior import prior_logits
 from prune_engine.methods.schedules import log_linear_density, one_cycle
-from prune_engine.state import State, load_optimiser, optimiser_state, part, prefixed
+from prune_engine.state import State, part, prefixed
 
 START_DENSITY = 0.995
 HOLD_EVERY = 8
@@ -47,10 +50,7 @@ class Gumbel(Method):
             settings.gate_temperature,
             settings.seed,
         )
-        self.gates.logits.grad = self.gates.gradient
-        self._optimiser = torch.optim.Adam(
-            [self.gates.logits], lr=settings.gate_learning_rate, eps=settings.gate_epsilon, fused=True
-        )
+        self._optimiser = ChunkedAdam(self.gates.logits, settings.gate_epsilon)
         self._density = START_DENSITY
         self._step = 0
 
@@ -93,9 +93,30 @@ class Gumbel(Method):
     def after_backward(self, progress: float) -> None:
         """One step of Adam on the logits; the weights get the gradient of their open gates."""
         self.gates.backward(self.flat.weights, self.flat.gradient)
-        peak = self.settings.gate_learning_rate
-        self._optimiser.param_groups[0]["lr"] = one_cycle(progress, peak)
-        self._optimiser.step()
+        self._optimiser.begin(self._rate(progress))
+        self._optimiser.update(slice(0, self.gates.logits.numel()), self.gates.gradient)
+
+    def in_pieces(self, progress: float) -> Callable[[slice, Tensor], None] | None:
+        """The same for single weights without a gradient that would be as long as all of them."""
+        gates = self.gates
+        if not isinstance(gates, LogisticGates):
+            return None
+        # The gradient comes times T, which in Adam is the same as an epsilon times T.
+        self._optimiser.epsilon = self.settings.gate_epsilon * gates.temperature
+        self._optimiser.begin(self._rate(progress))
+        weights = self.flat.weights
+
+        def learn(place: slice, gradient: Tensor) -> None:
+            self._optimiser.update(place, gates.turn(place, weights[place], gradient))
+
+        return learn
+
+    def release(self) -> None:
+        """Let go of Adam's moments."""
+        self._optimiser.release()
+
+    def _rate(self, progress: float) -> float:
+        return one_cycle(progress, self.settings.gate_learning_rate)
 
     def mask(self) -> Tensor:
         """The gates of the highest logits; among equal ones those of the largest weights."""
@@ -110,11 +131,11 @@ class Gumbel(Method):
             "density": self._density,
             "step": self._step,
             **prefixed("gates", self.gates.state()),
-            **prefixed("adam", optimiser_state(self._optimiser, self.gates.logits)),
+            **prefixed("adam", self._optimiser.state()),
         }
 
     def load(self, state: State) -> None:
         """Go on from `state()`."""
         self._density, self._step = float(state["density"]), int(state["step"])
         self.gates.load(part(state, "gates"))
-        load_optimiser(self._optimiser, self.gates.logits, part(state, "adam"))
+        self._optimiser.load(part(state, "adam"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -66,6 +67,17 @@ class Method(ABC):
     @abstractmethod
     def after_backward(self, progress: float) -> None:
         """Turn the gradient of `shown` into that of `values`; train what the method itself learns."""
+
+    def in_pieces(self, progress: float) -> Callable[[slice, Tensor], None] | None:
+        """`after_backward` for callers that have the gradient in pieces, or None: it is needed as a whole.
+
+        What comes back is to be called once for every chunk of the prunable weights: with its place, and its
+        part of the gradient of `shown`, which becomes that of `values` in place.
+        """
+        return None
+
+    def release(self) -> None:  # noqa: B027 - most methods have nothing of the kind
+        """Let go of what only learning on needs; the mask stays, and `load` brings the rest back."""
 
     @abstractmethod
     def mask(self) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from prune_engine.events import Stage
-from prune_engine.gates import FlatParameters
+from prune_engine.gates import ChunkedAdam, FlatParameters, chunks
 from prune_engine.methods import Method
 from prune_engine.methods.schedules import one_cycle, pause
 from prune_engine.state import State, load_optimiser, optimiser_state, part, prefixed, tensor_of
@@ -59,7 +60,7 @@ class PruningPhase:
         self._method = method
         self.peak = learning_rate
         self._weight_decay = weight_decay
-        self.optimiser = torch.optim.Adam([flat.values], lr=learning_rate, fused=True)
+        self.optimiser = ChunkedAdam(flat.values)
 
     @property
     def density(self) -> float:
@@ -74,27 +75,45 @@ class PruningPhase:
     def after_backward(self, progress: float) -> None:
         """One step of Adam on the weights, and what the method learns."""
         rate = one_cycle(progress, self.peak)
-        self._flat.collect()
-        self._method.after_backward(progress)
-        if not self._trains:
-            return
-        self.optimiser.param_groups[0]["lr"] = rate
-        self.optimiser.step()
-        if self._weight_decay:
+        if self._trains:
+            self.optimiser.begin(rate)
+        learn = self._method.in_pieces(progress)
+        if learn is None:
+            gradient = self._flat.collect()
+            self._method.after_backward(progress)
+            self._update(slice(0, len(gradient)), gradient, None)
+        else:
+            for place, gradient in self._flat.pieces():
+                self._update(place, gradient, learn if place.start < self._flat.prunable else None)
+        if self._trains and self._weight_decay:
             self._flat.weights.mul_(1.0 - rate * self._weight_decay)
+
+    def _update(self, place: slice, gradient: Tensor, learn: Callable[[slice, Tensor], None] | None) -> None:
+        """Chunk by chunk, so that the optimisers find in the cache what the gates have just written."""
+        for chunk in chunks(place.start, place.stop, gradient.device):
+            part_of = gradient[chunk.start - place.start : chunk.stop - place.start]
+            if learn is not None:
+                learn(chunk, part_of)
+            if self._trains:
+                self.optimiser.update(chunk, part_of)
+
+    def release(self) -> None:
+        """Let go of what only training on with open gates needs; `load` brings it back."""
+        self.optimiser.release()
+        self._method.release()
 
     def state(self) -> State:
         """Values, their optimiser, and the method's own state."""
         return {
             **self._flat.state(),
-            **prefixed("adam", optimiser_state(self.optimiser, self._flat.values)),
+            **prefixed("adam", self.optimiser.state()),
             **prefixed("method", self._method.state()),
         }
 
     def load(self, state: State) -> None:
         """Go on from `state()`."""
         self._flat.load(state)
-        load_optimiser(self.optimiser, self._flat.values, part(state, "adam"))
+        self.optimiser.load(part(state, "adam"))
         self._method.load(part(state, "method"))
 
 
@@ -120,7 +139,7 @@ class FixedMaskPhase:
         mask: Tensor,
         learning_rate: float,
         weight_decay: float,
-        before: torch.optim.Adam | None = None,
+        before: ChunkedAdam | None = None,
         *,
         regrowth: Regrowth | None = None,
         rate_pause: tuple[float, float] = (0.0, 0.0),
@@ -140,10 +159,11 @@ class FixedMaskPhase:
         self._values.grad = torch.zeros_like(self._values)
         self.density = self._kept / flat.prunable
         self._optimiser = torch.optim.Adam([self._values], lr=learning_rate, fused=True)
-        if before is not None and flat.values in before.state:
+        if before is not None and (moments := before.state()):
             self._optimiser.state[self._values] = {
                 name: value[self._index] if value.dim() else value.clone()
-                for name, value in before.state[flat.values].items()
+                for name, value in moments.items()
+                if isinstance(value, Tensor)
             }
         flat.shown[: flat.prunable].zero_()
 

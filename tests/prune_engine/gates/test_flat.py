@@ -82,3 +82,21 @@ def test_mixed_types_are_refused() -> None:
     net[3].double()
     with pytest.raises(ModelError, match=r"float32, torch\.float64"):
         flatten(net)
+
+
+@pytest.mark.parametrize("together", [1, 20, 1000])
+def test_pieces_are_the_flat_gradient_cut_where_the_prunable_part_ends(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prune_engine.gates.flat.chunk_length", lambda device: together)
+    net, x = small_net(), torch.rand(4, 1, 4, 4)
+    flat = flatten(net)
+    net(x).square().sum().backward()
+    whole = flat.collect().clone()
+    net(x).square().sum().backward()
+    pieces = [(place, gradient.clone()) for place, gradient in flat.pieces()]
+    torch.testing.assert_close(torch.cat([gradient for _, gradient in pieces]), whole)
+    assert [place.start for place, _ in pieces] == [0, *(place.stop for place, _ in pieces[:-1])]
+    assert any(place.stop == flat.prunable for place, _ in pieces)
+    assert len(pieces) == {1: 6, 20: 3, 1000: 2}[together]
+    assert all(parameter.grad is None for parameter in net.parameters())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from prune_engine.gates import LogisticBank
+from prune_engine.gates.noise import SEGMENT, SPARE
 
 CPU = torch.device("cpu")
 
@@ -32,3 +33,18 @@ def test_the_same_seed_draws_the_same() -> None:
 def test_draws_differ() -> None:
     bank = LogisticBank(1000, 1.0, 0, CPU)
     assert not torch.equal(bank.draw(), bank.draw())
+
+
+def test_a_long_draw_takes_no_longer_bank() -> None:
+    bank = LogisticBank(3 * SEGMENT, 1.0, 0, CPU)
+    draw = bank.draw()
+    assert len(draw) == 3 * SEGMENT
+    assert bank._samples.numel() == SEGMENT + SPARE
+    assert not torch.equal(draw[:SEGMENT], draw[SEGMENT : 2 * SEGMENT])
+
+
+def test_pieces_are_parts_of_the_draw_however_they_are_cut() -> None:
+    bank = LogisticBank(2 * SEGMENT + 5, 1.0, 0, CPU)
+    draw = bank.draw()
+    for place in (slice(0, 10), slice(SEGMENT - 3, SEGMENT + 4), slice(7, 2 * SEGMENT + 5)):
+        assert torch.equal(bank.piece(place), draw[place])
