@@ -7,8 +7,8 @@ from torch import Tensor
 
 from prune_engine.gates.budget import LARGEST_SAMPLE
 
-ITERATIONS = 5
-LARGEST_STEP = 1.0
+ITERATIONS = 6
+LARGEST_STEP = 4.0
 """In units of the noise; a step beyond it leaves the neighbourhood where the slope says where to go."""
 LAST_STEP = 0.05
 """A step below it is the last one: the next would be of the order of its square."""
