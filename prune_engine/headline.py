@@ -61,6 +61,7 @@ def sentences(report: Report) -> list[str]:
     exact = f"density {asked} as asked, to the weight" if _is_exact(report) else f"asked for: {asked}"
     unit = quality.metric.unit
     said = [
+        *_goal(report),
         f"{count(kept.kept)} of {count(kept.prunable)} prunable weights are left: {exact}.",
         f"{METRIC_NAMES[quality.metric.name].capitalize()}: {measured(quality.dense.value, unit)} before, "
         f"{measured(quality.pruned.value, unit)} after ({metric_change(report)}), "
@@ -74,11 +75,30 @@ def sentences(report: Report) -> list[str]:
     return said
 
 
+def _goal(report: Report) -> list[str]:
+    """What became of a frontier or a target; a single density needs no sentence."""
+    if len(report.frontier) > 1:
+        lowest = density(report.frontier[-1].density)
+        return [
+            f"{count(len(report.frontier))} models, from density {density(report.frontier[0].density)} to "
+            f"{lowest}; the figures here are of the sparsest."
+        ]
+    if report.target is None:
+        return []
+    if report.target.met:
+        return [f"Density {density(report.target.density)} is the smallest that was found within the target."]
+    return [f"The target was not met; density {density(report.target.density)} comes nearest to it."]
+
+
 def metric_change(report: Report) -> str:
     """Percentage points for percentages, else the change relative to the dense model's value."""
     quality = report.quality
-    before, after = quality.dense.value, quality.pruned.value
-    if quality.metric.unit == "%":
+    return change_between(quality.dense.value, quality.pruned.value, quality.metric.unit)
+
+
+def change_between(before: float, after: float, unit: str) -> str:
+    """The change of a figure of merit, for people."""
+    if unit == "%":
         return f"{signed(after - before, 2)} points"
     if not before:
         return signed(after, 4)

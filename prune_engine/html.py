@@ -32,6 +32,7 @@ def environment() -> Environment:
         density=typography.density,
         duration=typography.duration,
         large=typography.large,
+        milliseconds=typography.milliseconds,
         significant=typography.significant,
         size=typography.size,
         tensor=_tensor,

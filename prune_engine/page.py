@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from prune_engine import typography
 from prune_engine.events import Stage
-from prune_engine.figures import PICTURES
+from prune_engine.figures import pictures_of
 from prune_engine.figures.canvas import themed
-from prune_engine.headline import METRIC_NAMES, comparison, sentences
+from prune_engine.headline import METRIC_NAMES, change_between, comparison, sentences
 from prune_engine.html import environment, moment
 from prune_engine.report import Report
 from prune_engine.spec import Preprocess
@@ -25,13 +25,15 @@ def render_html(report: Report) -> str:
     Names of files, layers and columns come from strangers: everything is escaped, and characters that would
     reorder or break the text are replaced.
     """
-    figures = [(picture, Markup(themed(picture.draw(report)))) for picture in PICTURES]  # noqa: S704 - own SVG
+    # The pictures are our own SVG.
+    figures = [(picture, Markup(themed(picture.draw(report)))) for picture in pictures_of(report)]  # noqa: S704
     return (
         environment()
         .get_template("report.html")
         .render(
             report=report,
             method=_METHODS[report.spec.method],
+            change=lambda before, after: change_between(before, after, report.quality.metric.unit),
             metric_name=METRIC_NAMES[report.quality.metric.name],
             created=moment(report.created_at),
             sentences=sentences(report),
