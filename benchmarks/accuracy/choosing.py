@@ -18,12 +18,13 @@ from typing import Any
 
 from benchmarks.accuracy.dense import dense_net
 from benchmarks.accuracy.peers import PEERS, Settings
-from benchmarks.accuracy.rows import Rows
+from benchmarks.accuracy.rows import CACHE, Rows
 from benchmarks.accuracy.run import device_here, run_peer
 from benchmarks.accuracy.store import write_whole
 from benchmarks.accuracy.tasks import Cell, Task
 
 FILE = Path(__file__).parent / "settings.json"
+LOCK = CACHE / "accuracy" / "settings.lock"
 STEP = 3.0
 
 
@@ -49,7 +50,8 @@ class Choices:
     def add(self, task: Task, method: str, cell: Cell, tried: Try) -> None:
         """Note one try."""
         noted = {"settings": tried.settings, "value": round(tried.value, 4)}
-        with self._path.parent.joinpath(".settings.lock").open("w") as lock:
+        LOCK.parent.mkdir(parents=True, exist_ok=True)
+        with LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another process may search another task
             everything = self._read()
             everything.setdefault(_name(task, method, cell), []).append(noted)

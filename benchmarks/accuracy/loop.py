@@ -90,12 +90,6 @@ def task_input(task: Task, rows: Rows, x: Tensor) -> Tensor:
     return ready.contiguous(memory_format=torch.channels_last) if task.convolutional else ready
 
 
-def channels_last(net: nn.Module) -> nn.Module:
-    """The module with its filters laid out for channels-last images."""
-    placed: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
-
-
 def accelerated(task: Task, device: torch.device) -> contextlib.AbstractContextManager[None]:
     """bfloat16 where it helps: convolutional nets, on CUDA and on processors with bfloat16 units."""
     if task.convolutional and (device.type == "cuda" or has_bfloat16()):

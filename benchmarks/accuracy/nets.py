@@ -149,6 +149,7 @@ class WordTransformer(nn.Module):
     def __init__(self, words: int, dropout: float = 0.0, width: int = 64) -> None:
         super().__init__()
         self.words = nn.Embedding(words, width)
+        nn.init.normal_(self.words.weight, std=0.1)
         self.places = nn.Parameter(0.02 * torch.randn(LENGTH, width))
         self.layers = nn.ModuleList([Layer(width, 4, dropout) for _ in range(2)])
         self.norm = nn.LayerNorm(width)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy.dense import DenseNet
-from benchmarks.accuracy.loop import channels_last, in_thousands, measure, steps_of, train
+from benchmarks.accuracy.loop import in_thousands, measure, steps_of, train
 from benchmarks.accuracy.nets import prunable
 from benchmarks.accuracy.peers import PEERS, Settings
 from benchmarks.accuracy.peers.peer import Ending
@@ -103,8 +103,6 @@ def run_peer(
     here = rows.to(device)
     torch.manual_seed(seed)
     net = copy.deepcopy(dense.net).to(device)
-    if task.convolutional:
-        net = channels_last(net)
     watch = _Watch()
     example = here.example()
     peer = PEERS[method](net, example, densities[0], settings, steps_of(rows, task, epochs))

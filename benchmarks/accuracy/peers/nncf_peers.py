@@ -42,8 +42,9 @@ class _NncfPeer(Peer):
         self._plain = {name: value for name, value in self.net.named_parameters() if name in plain}
         if set(self.hooks()) != set(self._names):
             raise RuntimeError(f"nncf prunes {sorted(self.hooks())}, not {sorted(self._names)}")
-        self._end = max(round(UNTIL * self.steps), 1)
-        self._every = max(self._end // TICKS, 1)
+        end = max(round(UNTIL * self.steps), 1)
+        self._every = max(end // TICKS, 1)
+        self._ticks = end // self._every
 
     def hooks(self) -> dict[str, nn.Module]:
         """NNCF's mask module of each weight."""
@@ -51,7 +52,7 @@ class _NncfPeer(Peer):
 
     def tick(self, step: int) -> int | None:
         """The schedule's "epoch" that begins with this step, if one does."""
-        if step % self._every == 0 and step // self._every <= TICKS:
+        if step % self._every == 0 and step // self._every <= self._ticks:
             return step // self._every
         return None
 
@@ -74,7 +75,11 @@ class NncfMagnitude(_NncfPeer):
         from nncf.torch.function_hook.pruning.magnitude import schedulers
 
         self._schedule = schedulers.ExponentialMagnitudePruningScheduler(
-            self.net, mode=self._mode, initial_ratio=0.0, target_ratio=1.0 - self.density, target_epoch=TICKS
+            self.net,
+            mode=self._mode,
+            initial_ratio=0.0,
+            target_ratio=1.0 - self.density,
+            target_epoch=self._ticks,
         )
 
     def hooks(self) -> dict[str, nn.Module]:
@@ -117,7 +122,7 @@ class NncfRb(_NncfPeer):
         target = 1.0 - self.density
         self._penalty = RBLoss(self.net, target_ratio=target)
         self._schedule = ExponentialRBPruningScheduler(
-            self._penalty, initial_ratio=0.0, target_ratio=target, target_epoch=TICKS
+            self._penalty, initial_ratio=0.0, target_ratio=target, target_epoch=self._ticks
         )
 
     def hooks(self) -> dict[str, nn.Module]:
