@@ -58,7 +58,8 @@ def sentences(report: Report) -> list[str]:
     """The outcome in two or three plain sentences, above all figures."""
     kept, quality = report.density, report.quality
     asked = density(kept.requested)
-    exact = f"density {asked} as asked, to the weight" if _is_exact(report) else f"asked for: {asked}"
+    how = "as found" if report.target else "as asked"
+    exact = f"density {asked} {how}, to the weight" if _is_exact(report) else f"asked for: {asked}"
     unit = quality.metric.unit
     said = [
         *_goal(report),
@@ -128,7 +129,7 @@ def _density(report: Report) -> Line:
         "density",
         "1",
         density(kept.reached),
-        f"asked for: {density(kept.requested)}",
+        f"{'found' if report.target else 'asked for'}: {density(kept.requested)}",
         f"{count(kept.kept)} of {count(kept.prunable)} prunable weights; "
         f"{density(kept.of_all_parameters)} of all {count(kept.parameters)} parameters",
     )

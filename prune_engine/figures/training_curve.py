@@ -52,7 +52,9 @@ def _values(report: Report) -> list[tuple[float, float]]:
 
 
 def _mask_fixed_at(report: Report) -> float | None:
-    """The epoch at which fine-tuning began; None where it did not, or nothing came before it."""
+    """The epoch at which fine-tuning began; None where it did not, began more than once, or came first."""
+    if len(report.frontier) > 1:
+        return None
     for before, after in pairwise(report.curve):
         if before.stage != "finetuning" and after.stage == "finetuning":
             return after.epoch

@@ -10,7 +10,8 @@ import math
 import random
 from typing import Any
 
-from prune_engine.report import Report
+from prune_engine.goals import Target
+from prune_engine.report import FrontierStop, Report, TargetInfo, TriedDensity
 from prune_engine.spec import Method, Preprocess, PruneSpec
 
 # The names that strangers give: markup, quotes, formulas, a direction override, control characters, no end.
@@ -263,3 +264,59 @@ def _curve(points: int, density: float, measured: bool) -> list[dict[str, Any]]:
             {"step": step, "epoch": step / 390, "stage": stage, "loss": loss, "density": now, "value": value}
         )
     return curve
+
+
+def with_frontier(report: Report, densities: tuple[float, ...]) -> Report:
+    """The report of a run with several densities, densest first; the last is what the rest is about."""
+    dense, prunable = report.quality.dense.value, report.density.prunable
+    stops = [
+        FrontierStop(
+            density=density,
+            reached=density,
+            kept=round(density * prunable),
+            value=dense - 0.3 / density**0.5,
+            loss=0.1 / density,
+            before_finetuning=dense - 1.0 / density**0.5,
+            bytes=report.size.after,
+            gzip_bytes=round(report.size.before_gzip * density),
+            multiply_adds=None
+            if report.operations.before is None
+            else round(report.operations.before * density),
+            latency_ms=1.2,
+            latency_ratio=1.0,
+            model=f"models/density-{density:g}.onnx",
+        )
+        for density in densities
+    ]
+    spec = report.spec.model_copy(update={"density": None, "frontier": densities})
+    return report.model_copy(update={"frontier": stops, "spec": spec})
+
+
+def with_target(report: Report, *, met: bool) -> Report:
+    """The report of a run that searched its density."""
+    better = report.quality.metric.higher_is_better
+    dense, sign = report.quality.dense.value, -1.0 if better else 1.0
+    limit = dense + sign * 0.01 * dense
+    tried = [
+        TriedDensity(
+            density=density,
+            value=dense + sign * dense * 0.001 / density,
+            within=met and density >= 0.1,
+            steps=900,
+            whole=density == 0.1,
+        )
+        for density in (0.4, 0.16, 0.064, 0.1, 0.08, 0.09, 0.1)
+    ]
+    asked = Target(max_accuracy_drop=0.01) if better else Target(max_error_increase=0.01)
+    target = TargetInfo(
+        asked=asked,
+        met=met,
+        density=0.1,
+        rows=5000,
+        dense=dense,
+        limit=limit,
+        value=dense if met else dense + 2 * (limit - dense),
+        tried=tried,
+    )
+    spec = report.spec.model_copy(update={"density": None, "target": asked})
+    return report.model_copy(update={"target": target, "spec": spec})

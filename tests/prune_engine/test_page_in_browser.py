@@ -11,9 +11,14 @@ from playwright.sync_api import Browser
 from prune_engine.page import render_html
 from prune_engine.report import Report
 from tests.browser import undisturbed
-from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report
+from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report, with_frontier, with_target
 
+USUAL = sample_report()
 REPORTS = {
+    "five densities": with_frontier(USUAL, (0.5, 0.2, 0.1, 0.05, 0.02)),
+    "one density of a frontier": with_frontier(USUAL, (0.1,)),
+    "target": with_target(USUAL, met=True),
+    "target not met": with_target(sample_report(metric="mae"), met=False),
     "usual": sample_report(),
     "three hundred layers": sample_report(layers=300, density=0.0015, sparse_everywhere=True),
     "bare": sample_report(layers=1, density=1.0, points=0, metric="mae", bare=True),
@@ -77,3 +82,25 @@ def test_print_shows_every_layer(browser: Browser, tmp_path: Path) -> None:
     page.emulate_media(media="print")
     assert page.evaluate(hidden) <= 1
     page.close()
+
+
+def test_the_curve_of_several_densities_is_shown(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render_html(REPORTS["five densities"]), encoding="utf-8")
+    with undisturbed(browser, file, 1280, "light") as page:
+        section = page.locator("section", has=page.locator("#densities"))
+        assert section.locator("figure#quality-by-density svg").is_visible()
+        rows = section.locator("tbody tr")
+        assert rows.count() == 6
+        assert [row.locator("th").inner_text() for row in rows.all()] == [
+            "dense",
+            "0.5",
+            "0.2",
+            "0.1",
+            "0.05",
+            "0.02",
+        ]
+        assert section.get_by_text("models/density-0.05.onnx").is_visible()
+        labels = section.locator("figure svg text").all_inner_texts()
+        assert {"0.5", "0.02", "density"} <= set(labels)
+        assert page.locator("figure#quality-by-density").count() == 1
