@@ -20,7 +20,7 @@ def test_the_three_kinds_are_read() -> None:
     "text", ["", "2:", "4:4", "0:4", "3:2", "2:257", "0x4", "4x0", "4x4x4", "1025x1", "-2:4"]
 )
 def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="n:m|block"):
+    with pytest.raises(ValueError, match=r"n:m|block"):
         parse_granularity(text)
 
 
