@@ -162,6 +162,12 @@ class PruneSpec(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(0, description="Seed of every random choice.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")
+    augmentation: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: images are moved by up to a 28th of their size while they are trained on, where "
+        "enough weights are left to learn more than the rows as they are and the dense model still knows the "
+        "moved ones. `off`, also with `acceleration` `off`: rows stay as they are.",
+    )
     acceleration: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: bfloat16 and channels-last layouts where the processor has them and the model "

@@ -30,6 +30,7 @@ class Rule:
     gates_until: float
     fix_mask_at: float
     regrow: float
+    shift: float
 
 
 MANY_LEFT = 6.5
@@ -42,6 +43,16 @@ LeNet-300-100 has so many at density 1 % and at 0.15 %.
 
 FEWEST_EXCHANGED = 100
 """Kept weights below which none are exchanged: each is then too large a part of the function."""
+
+
+UNSEEN_AGAIN = 5
+SEEN_OFTEN = 10
+"""Epochs: up to the first no row is learned by heart, from the second on it is worth moving all of them."""
+
+
+def shift_share(epochs: int, most: float) -> float:
+    """Share of the images that are moved in a training of so many epochs; `most` in a long one."""
+    return most * min(max((epochs - UNSEEN_AGAIN) / (SEEN_OFTEN - UNSEEN_AGAIN), 0.0), 1.0)
 
 
 def scarcity(kept: int, neurons: int) -> float:
@@ -57,6 +68,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True
     layers would not survive it.
     """
     scarce = scarcity(kept, neurons)
+    shift = min(2.0 * (1.0 - scarce), 1.0)
 
     def choose(asked: Auto | float, many: float, few: float) -> float:
         return many + (few - many) * scarce if asked == "auto" else float(asked)
@@ -74,6 +86,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True
             gates_until=choose(spec.fix_mask_at, 0.6, 0.6),
             fix_mask_at=choose(spec.fix_mask_at, 0.6, 0.6),
             regrow=0.0,
+            shift=shift,
         )
     exchanged = exchange and kept >= FEWEST_EXCHANGED
     return Rule(
@@ -88,4 +101,5 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True
         gates_until=choose("auto" if exchanged else spec.fix_mask_at, 0.65, 0.5 if exchanged else 0.6),
         fix_mask_at=choose(spec.fix_mask_at, 0.65, 0.9 if exchanged else 0.6),
         regrow=choose("auto", 0.0, 0.2 if exchanged else 0.0),
+        shift=shift,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from prune_engine.training.augmentation import Shifts
 from prune_engine.training.losses import distillation_loss, task_loss
 from prune_engine.training.result import Trainable
 from prune_engine.training.teacher import Teacher
@@ -27,6 +28,10 @@ class Objective:
         share: of the loss that comes from the teacher, in [0, 1]; without labels it is 1.
         temperature: of the teacher's classes.
         expected_rows: rows that the training will use in all, repeats included.
+
+    Attributes:
+        share: as it is now.
+        shifts: moves images before the module sees them, not for the teacher; None: nothing is moved.
     """
 
     def __init__(
@@ -35,12 +40,15 @@ class Objective:
         self._module = module
         self._prepared = prepared
         self.share = share
+        self.shifts: Shifts | None = None
         self._temperature = temperature
         fixed = prepared.fixed_batch
         self._teacher = Teacher(module, prepared.train, expected_rows, fixed) if share > 0.0 else None
 
-    def backward(self, index: Tensor) -> Tensor:
+    def backward(self, index: Tensor, step: int = 0) -> Tensor:
         """Leave the gradient of the mean loss of the training rows `index` in the parameters; the loss.
+
+        At another `step` the rows are moved otherwise.
 
         A model that demands a batch size gets the rows in such pieces, and the gradients are added up.
         """
@@ -48,7 +56,8 @@ class Objective:
         total = torch.zeros((), device=index.device)
         for piece in pieces:
             inputs, labels = self._prepared.train.batch(piece)
-            loss = self._loss(self._module(*inputs), labels, self._taught(piece, inputs)) / len(pieces)
+            seen = inputs if self.shifts is None else self.shifts(inputs, piece, step)
+            loss = self._loss(self._module(*seen), labels, self._taught(piece, inputs)) / len(pieces)
             torch.autograd.backward(loss)
             total += loss.detach()
         return total

@@ -16,6 +16,7 @@ from prune_engine.training.curve import Curve
 from prune_engine.training.objective import Objective
 from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
 from prune_engine.training.rate_probe import standing_rate
+from prune_engine.training.recovery import Recovery
 from prune_engine.training.regrow import Regrowth
 from prune_engine.training.settings import AUTO_RATE, Settings
 from prune_engine.training.subject import Subject
@@ -40,6 +41,7 @@ class Run:
         curve: what has been seen of it so far.
         pruning: the phase of the gates, kept when the gates are closed, so that one can go back to it.
         phase: what is done around a step now.
+        recovery: goes back to a snapshot where the loss diverges; has a warning for each time.
         measurements: how often the metric was measured for the curve.
     """
 
@@ -55,6 +57,7 @@ class Run:
             settings.distillation_temperature,
             clock.total_steps * settings.batch_size,
         )
+        self._objective.shifts = subject.shifts(settings)
         rows = len(subject.prepared.train)
         self.batches = Batches(rows, settings.batch_size, settings.seed, subject.device)
         metric = subject.prepared.metric.name
@@ -74,13 +77,29 @@ class Run:
         )
         self.method = method
         self.phase: Phase = self.pruning
+        self.recovery = Recovery(self, emit)
 
     def advance(self, until: float) -> None:
-        """Step after step until the schedules are at `until`."""
+        """Step after step until the schedules are at `until`; what diverges is taken back, twice.
+
+        Raises:
+            DivergedError: as `Recovery.advance` does.
+        """
+        self.recovery.advance(until)
+
+    def halve_rate(self) -> None:
+        """Half the learning rate of weights from the next phase on, and of the gates' phase at once."""
+        self._bearable = rate = self.settings.learning_rate / 2
+        why = "halved where the loss diverged"
+        self.settings = replace(self.settings, learning_rate=rate, learning_rate_why=why)
+        self.pruning.peak = rate
+
+    def steps(self, until: float) -> None:
+        """Step after step until the schedules are at `until`, whatever comes of it."""
         while (progress := self.clock.progress) < until:
             phase, overall = self.phase, self.clock.overall
             phase.before_forward(progress)
-            loss = self._objective.backward(next(self.batches))
+            loss = self._objective.backward(next(self.batches), self.clock.step)
             phase.after_backward(progress)
             self.clock.tick()
             self.curve.step(self.clock.step, loss, phase.stage, phase.density, self.clock.overall)
@@ -94,6 +113,7 @@ class Run:
             )
         self.settings = settings
         self._objective.share = settings.distillation
+        self._objective.shifts = self.subject.shifts(settings)
         self.pruning.peak = settings.learning_rate
         self.method.retarget(settings.gates)
 

@@ -10,7 +10,7 @@ from prune_engine.gates import Layout
 from prune_engine.granularity import Patterns
 from prune_engine.methods import MethodSettings
 from prune_engine.spec import PruneSpec
-from prune_engine.training.density_rule import gate_rule
+from prune_engine.training.density_rule import gate_rule, shift_share
 from prune_engine.training.length import choose_batch_size, choose_epochs
 from prune_engine.training.mask_only import mask_only
 from prune_engine.training.result import PrunableInfo
@@ -23,7 +23,8 @@ class Settings:
     """What a training is run with.
 
     From `gates_until` to `gates.fix_mask_at` the density is exact and weights are exchanged; `regrow` is the
-    share of the kept weights that the first exchange takes.
+    share of the kept weights that the first exchange takes. In each step a `shift_share` of the images is
+    moved by up to `shift_pixels`.
     """
 
     method: str
@@ -43,6 +44,9 @@ class Settings:
     gates_until: float
     regrow: float
     gates: MethodSettings
+    shift_share: float = 0.0
+    shift_pixels: int = 0
+    shift_why: str = ""
     acceleration: str = "none"
     acceleration_why: str = ""
     renormalised: int = 0
@@ -123,6 +127,7 @@ def resolve(
         distillation_temperature=spec.distillation_temperature,
         gates_until=min(max(rule.gates_until, rule.anneal_until), fix_mask_at),
         regrow=rule.regrow,
+        shift_share=shift_share(epochs, rule.shift),
         gates=MethodSettings(
             density=kept / layout.prunable if isinstance(spec.units, Patterns) else spec.one_density,
             kept=kept,

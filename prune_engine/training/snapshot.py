@@ -6,12 +6,16 @@ not the data, the settings and the teacher, which stay what they are.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from prune_engine.state import State, part, prefixed, tensor_of
 from prune_engine.training.phases import FixedMaskPhase
-from prune_engine.training.run import Run
+
+if TYPE_CHECKING:
+    from prune_engine.training.run import Run
 
 GATES, EXCHANGING, FINETUNING = range(3)
 """Which phase a snapshot was taken in."""

@@ -82,8 +82,8 @@ def follow_to_the_end(run: Run, started: float, emit: Listener) -> TrainingResul
         masks=subject.flat.split_mask(mask),
         before_finetuning=before_finetuning,
         curve=list(run.curve.points),
-        settings={**settings.as_dict(), "steps_done": run.clock.step},
-        warnings=[],
+        settings={**run.settings.as_dict(), "steps_done": run.clock.step},
+        warnings=list(run.recovery.warnings),
         durations={"pruning": fixed_at - started, "finetuning": time.monotonic() - fixed_at},
     )
 

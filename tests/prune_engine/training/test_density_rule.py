@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_engine.spec import PruneSpec
-from prune_engine.training.density_rule import gate_rule, scarcity
+from prune_engine.training.density_rule import gate_rule, scarcity, shift_share
 
 LENET = 410
 
@@ -54,3 +54,19 @@ def test_a_handful_of_weights_is_not_exchanged() -> None:
     handful = gate_rule(PruneSpec(density=0.1125), kept=18, neurons=22)
     assert handful.gates_until == handful.fix_mask_at
     assert handful.regrow == 0.0
+
+
+@pytest.mark.parametrize("method", ["gumbel", "magnitude"])
+def test_images_are_moved_where_enough_weights_are_left_to_learn_rows_by_heart(method: str) -> None:
+    def share(kept: int) -> float:
+        return gate_rule(PruneSpec(density=0.1, method=method), kept=kept, neurons=LENET).shift  # type: ignore[arg-type]
+
+    assert share(26620) == share(1331) == 1.0
+    assert 0.0 < share(700) < 1.0
+    assert share(399) == 0.0
+
+
+def test_in_a_short_training_images_stay() -> None:
+    assert shift_share(5, 1.0) == shift_share(1, 1.0) == 0.0
+    assert shift_share(8, 0.5) == pytest.approx(0.3)
+    assert shift_share(10, 1.0) == shift_share(30, 1.0) == 1.0
