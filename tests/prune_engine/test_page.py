@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prune_engine.figures import PICTURES
+from prune_engine.figures import pictures_of
 from prune_engine.headline import comparison
 from prune_engine.page import render_html
 from prune_engine.typography import THIN, clean
@@ -85,11 +85,11 @@ def check(html: str) -> Page:
 @pytest.mark.parametrize("bare", [False, True])
 @pytest.mark.parametrize("metric", ["accuracy", "mae"])
 def test_the_page_is_valid_and_self_contained(layers: int, bare: bool, metric: str) -> None:
-    page = check(
-        render_html(sample_report(layers=layers, bare=bare, metric=metric, points=0 if bare else 40))
-    )
-    assert page.tags.count("svg") == len(PICTURES)
-    assert {picture.name for picture in PICTURES} <= set(page.ids)
+    report = sample_report(layers=layers, bare=bare, metric=metric, points=0 if bare else 40)
+    page = check(render_html(report))
+    pictures = pictures_of(report)
+    assert page.tags.count("svg") == len(pictures)
+    assert {picture.name for picture in pictures} <= set(page.ids)
 
 
 def test_everything_in_the_report_is_on_the_page() -> None:

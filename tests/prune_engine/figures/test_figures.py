@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prune_engine.figures import PICTURES, Picture, write_figures
+from prune_engine.figures import Picture, pictures_of, write_figures
 from prune_engine.figures.canvas import VARIABLES, WIDTH, themed
 from prune_engine.report import Report
-from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report
+from tests.prune_engine.sample_report import HOSTILE_NAMES, sample_report, with_frontier, with_target
 
 SVG = "{http://www.w3.org/2000/svg}"
 REPORTS = {
@@ -19,6 +19,7 @@ REPORTS = {
     "one point": sample_report(points=1, metric="agreement"),
     "hostile": sample_report(layers=len(HOSTILE_NAMES), names=HOSTILE_NAMES, density=0.02),
 }
+PICTURES = pictures_of(sample_report())
 every_picture = pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
 every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
@@ -101,9 +102,33 @@ def test_importing_the_pictures_does_not_import_matplotlib() -> None:
 def test_drawing_leaves_no_trace_in_matplotlib() -> None:
     code = (
         "import sys, matplotlib; before = matplotlib.rcParams.copy()\n"
-        "from prune_engine.figures import PICTURES\n"
+        "from prune_engine.figures import pictures_of\n"
         "from tests.prune_engine.sample_report import sample_report\n"
-        "for picture in PICTURES: picture.draw(sample_report())\n"
+        "for picture in pictures_of(sample_report()): picture.draw(sample_report())\n"
         "sys.exit(before != matplotlib.rcParams.copy() or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SEVERAL = {
+    "frontier": with_frontier(sample_report(), (0.5, 0.2, 0.05)),
+    "one": with_frontier(sample_report(), (0.2,)),
+    "target": with_target(sample_report(), met=True),
+    "errors": with_target(sample_report(metric="mae"), met=False),
+}
+
+
+@pytest.mark.parametrize("report", SEVERAL.values(), ids=SEVERAL)
+def test_several_densities_are_drawn_with_the_dense_model(report: Report) -> None:
+    first = pictures_of(report)[0]
+    assert first.name == "quality-by-density"
+    svg = first.draw(report)
+    shown = texts(svg)
+    assert any("dashed: dense" in text for text in shown)
+    assert {"0.2", "density"} <= set(shown) or {"0.16", "density"} <= set(shown)
+    assert svg == first.draw(report)
+    assert first.caption(report)
+
+
+def test_one_density_has_no_curve() -> None:
+    assert "quality-by-density" not in {picture.name for picture in PICTURES}
