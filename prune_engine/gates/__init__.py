@@ -12,7 +12,6 @@ from prune_engine.gates.budget import (
     kept_count,
 )
 from prune_engine.gates.choosing import Gates, build_gates
-from prune_engine.gates.chunks import chunks
 from prune_engine.gates.fitting import fits
 from prune_engine.gates.flat import FlatParameters
 from prune_engine.gates.groups import GroupGates, largest
@@ -33,7 +32,6 @@ __all__ = [
     "Units",
     "budgeted_mask",
     "build_gates",
-    "chunks",
     "density_shift",
     "exact_mask",
     "expected_density",

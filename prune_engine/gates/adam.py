@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prune_engine.gates.chunks import Views
 from prune_engine.state import State, tensor_of
 
 BETAS = (0.9, 0.999)
@@ -28,24 +29,25 @@ class ChunkedAdam:
         self.epsilon = epsilon
         self._rate = 0.0
         self._step = torch.zeros((), dtype=torch.float32, device=values.device)
-        self.average: Tensor | None = None
-        self.square: Tensor | None = None
+        self.average: Tensor | None
+        self.square: Tensor | None
+        self.release()
 
     def begin(self, rate: float) -> None:
         """The next step, with learning rate `rate`; every slice is then updated once."""
         if self.average is None or self.square is None:
-            self.average, self.square = torch.zeros_like(self._values), torch.zeros_like(self._values)
+            self._remember(torch.zeros_like(self._values), torch.zeros_like(self._values))
         self._rate = rate
         self._step += 1
 
     def update(self, place: slice, gradient: Tensor) -> None:
         """Move the values at `place` against their `gradient`."""
-        assert self.average is not None and self.square is not None  # noqa: S101, PT018 - see `begin`
+        values, average, square = self._views
         torch._fused_adam_(
-            [self._values[place]],
+            [values[place]],
             [gradient],
-            [self.average[place]],
-            [self.square[place]],
+            [average[place]],
+            [square[place]],
             [],
             [self._step],
             lr=self._rate,
@@ -60,6 +62,7 @@ class ChunkedAdam:
     def release(self) -> None:
         """Forget the moments; `load` brings others."""
         self.average = self.square = None
+        self._views: tuple[Views, ...] = ()
 
     def state(self) -> State:
         """Step count and moments, named as `torch.optim.Adam` names them; empty before the first step."""
@@ -74,5 +77,11 @@ class ChunkedAdam:
         if state:
             self._step.copy_(tensor_of(state, "step"))
             device = self._values.device
-            self.average = tensor_of(state, "exp_avg").to(device, copy=True)
-            self.square = tensor_of(state, "exp_avg_sq").to(device, copy=True)
+            self._remember(
+                tensor_of(state, "exp_avg").to(device, copy=True),
+                tensor_of(state, "exp_avg_sq").to(device, copy=True),
+            )
+
+    def _remember(self, average: Tensor, square: Tensor) -> None:
+        self.average, self.square = average, square
+        self._views = Views(self._values), Views(average), Views(square)

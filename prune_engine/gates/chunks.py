@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
-CPU_LENGTH = 1 << 15
+CPU_LENGTH = 1 << 17
 CUDA_LENGTH = 1 << 22
 
 
@@ -25,3 +26,23 @@ def chunks(start: int, stop: int, device: torch.device) -> Iterator[slice]:
     length = chunk_length(device)
     for begin in range(start, stop, length):
         yield slice(begin, min(begin + length, stop))
+
+
+class Views:
+    """Slices of a tensor, each made once: to make a view takes half as long as to add two chunks.
+
+    Args:
+        tensor: flat; not to be given other storage.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._made: dict[tuple[int, int], Tensor] = {}
+
+    def __getitem__(self, place: slice) -> Tensor:
+        """`tensor[place]`."""
+        key = (place.start, place.stop)
+        view = self._made.get(key)
+        if view is None:
+            view = self._made[key] = self._tensor[place]
+        return view

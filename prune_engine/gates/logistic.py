@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prune_engine.gates.budget import BISECTIONS, density_shift
-from prune_engine.gates.chunks import chunk_length, chunks
+from prune_engine.gates.chunks import Views, chunk_length, chunks
 from prune_engine.gates.following import followed_shift
 from prune_engine.gates.noise import LogisticBank
 from prune_engine.state import State, part, prefixed, tensor_of
@@ -37,8 +37,10 @@ class LogisticGates:
         self.noise = noise
         self.temperature = temperature
         self._seed = seed
-        self._bank = LogisticBank(logits.numel(), noise, seed, logits.device) if noise else None
-        self._scratch = logits.new_empty(3, min(chunk_length(logits.device), logits.numel()))
+        self._views = Views(logits)
+        self._bank = self._new_bank()
+        length = min(chunk_length(logits.device), logits.numel())
+        self._scratch = [Views(part) for part in logits.new_empty(3, length)]
         self._gradient: Tensor | None = None
         self._held = False
 
@@ -57,11 +59,18 @@ class LogisticGates:
     def retune(self, noise: float, temperature: float) -> None:
         """Go on with another scale of the noise and another temperature."""
         if self._bank is not None and noise:
-            self._bank.rescale(noise / self.noise)
-        elif noise != self.noise:
-            size, device = self.logits.numel(), self.logits.device
-            self._bank = LogisticBank(size, noise, self._seed, device) if noise else None
-        self.noise, self.temperature = noise, temperature
+            self._bank.rescale(noise / temperature / (self.noise / self.temperature))
+            self.noise, self.temperature = noise, temperature
+        else:
+            self.noise, self.temperature = noise, temperature
+            self._bank = self._new_bank()
+
+    def _new_bank(self) -> LogisticBank | None:
+        """Noise in units of the temperature."""
+        if not self.noise:
+            return None
+        scale = self.noise / self.temperature
+        return LogisticBank(self.logits.numel(), scale, self._seed, self.logits.device)
 
     def hold(self, density: float) -> None:
         """Shift all logits so that the expected density is `density` (see `density_shift`).
@@ -81,8 +90,10 @@ class LogisticGates:
         """Sample the gates and write `weights * gate` into `out` (flat, as long)."""
         if self._bank is not None:
             self._bank.shuffle()
-        for place in self._chunks():
-            pass_open(weights[place], self._noisy(place), out[place])
+        length = chunk_length(self.logits.device)
+        parts = zip(self._chunks(), torch.split(weights, length), torch.split(out, length), strict=True)
+        for place, values, shown in parts:
+            pass_open(values, self._noisy(place), shown)
 
     def turn(self, place: slice, weights: Tensor, gradient: Tensor) -> Tensor:
         """Turn g, the gradient of `weights * gate`, into that of the weights (in place), and return that of
@@ -95,12 +106,9 @@ class LogisticGates:
             weights: their weights.
             gradient: g.
         """
-        noisy = self._noisy(place)
-        soft, slope = self._scratch[1, : len(noisy)], self._scratch[2, : len(noisy)]
-        if self.temperature == 1.0:
-            torch.sigmoid(noisy, out=soft)
-        else:
-            torch.mul(noisy, 1.0 / self.temperature, out=soft).sigmoid_()
+        noisy, short = self._noisy(place), slice(0, len(gradient))
+        soft, slope = self._scratch[1][short], self._scratch[2][short]
+        torch.sigmoid(noisy, out=soft)
         torch.mul(weights, gradient, out=slope)
         torch.ops.aten.sigmoid_backward.grad_input(slope, soft, grad_input=slope)
         pass_open(gradient, noisy, gradient)
@@ -116,11 +124,12 @@ class LogisticGates:
         return chunks(0, self.logits.numel(), self.logits.device)
 
     def _noisy(self, place: slice) -> Tensor:
-        """`logit + noise * L` of the last sample."""
-        logits = self.logits[place]
+        """`(logit + noise * L) / T` of the last sample."""
+        logits, short = self._views[place], slice(0, place.stop - place.start)
         if self._bank is None:
-            return logits
-        return torch.add(logits, self._bank.piece(place), out=self._scratch[0, : len(logits)])
+            return torch.div(logits, self.temperature, out=self._scratch[0][short])
+        noise = self._bank.piece(place)
+        return torch.add(noise, logits, alpha=1.0 / self.temperature, out=self._scratch[0][short])
 
     def state(self) -> State:
         """Logits and noise; the sample is not part of it, as every step begins with a new one."""

@@ -18,6 +18,7 @@ from prune_engine.gates import (
     build_gates,
     hold_within,
 )
+from prune_engine.gates.chunks import Views
 from prune_engine.granularity import Blocks
 from prune_engine.methods.method import Method, MethodSettings
 from prune_engine.methods.prior import prior_logits
@@ -50,6 +51,7 @@ class Gumbel(Method):
             settings.gate_temperature,
             settings.seed,
         )
+        self._weights = Views(flat.weights)
         self._optimiser = ChunkedAdam(self.gates.logits, settings.gate_epsilon)
         self._density = START_DENSITY
         self._step = 0
@@ -104,7 +106,7 @@ class Gumbel(Method):
         # The gradient comes times T, which in Adam is the same as an epsilon times T.
         self._optimiser.epsilon = self.settings.gate_epsilon * gates.temperature
         self._optimiser.begin(self._rate(progress))
-        weights = self.flat.weights
+        weights = self._weights
 
         def learn(place: slice, gradient: Tensor) -> None:
             self._optimiser.update(place, gates.turn(place, weights[place], gradient))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from prune_engine.events import Stage
-from prune_engine.gates import ChunkedAdam, FlatParameters, chunks
+from prune_engine.gates import ChunkedAdam, FlatParameters
+from prune_engine.gates.chunks import chunk_length, chunks
 from prune_engine.methods import Method
 from prune_engine.methods.schedules import one_cycle, pause
 from prune_engine.state import State, load_optimiser, optimiser_state, part, prefixed, tensor_of
@@ -90,12 +91,13 @@ class PruningPhase:
 
     def _update(self, place: slice, gradient: Tensor, learn: Callable[[slice, Tensor], None] | None) -> None:
         """Chunk by chunk, so that the optimisers find in the cache what the gates have just written."""
-        for chunk in chunks(place.start, place.stop, gradient.device):
-            part_of = gradient[chunk.start - place.start : chunk.stop - place.start]
+        device = gradient.device
+        parts = torch.split(gradient, chunk_length(device))
+        for chunk, piece in zip(chunks(place.start, place.stop, device), parts, strict=True):
             if learn is not None:
-                learn(chunk, part_of)
+                learn(chunk, piece)
             if self._trains:
-                self.optimiser.update(chunk, part_of)
+                self.optimiser.update(chunk, piece)
 
     def release(self) -> None:
         """Let go of what only training on with open gates needs; `load` brings it back."""
