@@ -10,7 +10,7 @@ from dataclasses import replace
 from prune_engine.spec import PruneSpec
 from prune_engine.training.density_rule import Rule
 
-ANNEAL_UNTIL = 0.7
+ANNEAL_UNTIL = 0.5
 
 
 def mask_only(rule: Rule, spec: PruneSpec) -> Rule:

@@ -78,16 +78,16 @@ class Recovery:
             raise error
         if len(self.warnings) == STEPS_BACK:
             raise DivergedError(
-                f"{reason}, although the training had gone back {STEPS_BACK} times and halved its learning rate, "
-                f"in the end to {run.settings.learning_rate:.3g}; try a much lower learning_rate, a higher "
+                f"{reason}, although the training had gone back {STEPS_BACK} times and halved its learning "
+                f"rate, in the end to {run.settings.learning_rate:.3g}; try a much lower learning_rate, a higher "
                 "density, or another seed",
                 param="learning_rate",
             ) from None
         run.halve_rate()
         restore(run, self._kept.get())
         said = (
-            f"{reason[:1].upper()}{reason[1:]}. The training went back to step {run.clock.step} and on with half "
-            f"the learning rate, {run.settings.learning_rate:.3g}."
+            f"{reason[:1].upper()}{reason[1:]}. The training went back to step {run.clock.step} and on with "
+            f"half the learning rate, {run.settings.learning_rate:.3g}."
         )
         self.warnings.append(said)
         self._emit(WarningEvent(message=said))
