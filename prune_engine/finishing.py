@@ -109,7 +109,7 @@ class Finish:
             feed = {name: rows[: fixed or 1] for name, rows in sample.items()}
             shapes = {name: value.shape for name, value in feed.items()}
             operations, unknown = operations_info(pruned, result.masks, shapes)
-            latency = measure_latency(original, pruned, feed)
+            latency = measure_latency(original, pruned, feed, granularity=self.layout.granularity)
         return Finished(
             spec=trained.spec,
             model=pruned,

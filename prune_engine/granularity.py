@@ -51,6 +51,8 @@ class Blocks:
 
 Granularity = SingleWeights | Patterns | Blocks
 
+SINGLE = SingleWeights()
+
 
 def parse_granularity(text: str) -> Granularity:
     """`weight`, `n:m` such as `2:4`, or `RxC` such as `16x16` (outputs by inputs).

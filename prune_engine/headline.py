@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prune_engine.granularity_text import kept_sentence
 from prune_engine.report import Report
 from prune_engine.typography import (
     NOT_MEASURED,
@@ -56,14 +57,11 @@ def comparison(report: Report) -> list[Line]:
 
 def sentences(report: Report) -> list[str]:
     """The outcome in two or three plain sentences, above all figures."""
-    kept, quality = report.density, report.quality
-    asked = density(kept.requested)
-    how = "as found" if report.target else "as asked"
-    exact = f"density {asked} {how}, to the weight" if _is_exact(report) else f"asked for: {asked}"
+    quality = report.quality
     unit = quality.metric.unit
     said = [
         *_goal(report),
-        f"{count(kept.kept)} of {count(kept.prunable)} prunable weights are left: {exact}.",
+        kept_sentence(report),
         f"{METRIC_NAMES[quality.metric.name].capitalize()}: {measured(quality.dense.value, unit)} before, "
         f"{measured(quality.pruned.value, unit)} after ({metric_change(report)}), "
         f"on {count(quality.pruned.rows)} held-out rows.",
@@ -115,12 +113,6 @@ def fewer(before: float, after: float, word: str) -> str:
         return f"{significant(factor)} times {word}"
     change = 100 * (after - before) / before
     return "unchanged" if abs(change) < 0.05 else f"{signed(change, 1)}{THIN}%"
-
-
-def _is_exact(report: Report) -> bool:
-    """To the weight: the count nearest to what was asked."""
-    kept = report.density
-    return abs(kept.kept - kept.requested * kept.prunable) <= 0.5
 
 
 def _density(report: Report) -> Line:

@@ -11,6 +11,7 @@ from prune_engine import typography
 from prune_engine.events import Stage
 from prune_engine.figures import pictures_of
 from prune_engine.figures.canvas import themed
+from prune_engine.granularity_text import layers_note
 from prune_engine.headline import METRIC_NAMES, change_between, comparison, sentences
 from prune_engine.html import environment, moment
 from prune_engine.report import Report
@@ -39,6 +40,8 @@ def render_html(report: Report) -> str:
             sentences=sentences(report),
             comparison=comparison(report),
             figures=figures,
+            layers_note=layers_note(report),
+            bounded=any(layer.least is not None or layer.most is not None for layer in report.layers),
             settings=_flat(report.settings),
             spec=_flat(report.spec.model_dump(exclude_defaults=True)),
             stages=_in_order(report.durations),

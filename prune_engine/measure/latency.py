@@ -12,6 +12,8 @@ import onnxruntime
 
 from prune_engine.data.running import filled, fixed_batch
 from prune_engine.formats import input_infos
+from prune_engine.granularity import SINGLE, Granularity
+from prune_engine.granularity_text import run_time_note
 from prune_engine.measure.runtime import PROVIDER, run_session, session
 from prune_engine.report import LatencyInfo, LatencyRun
 
@@ -31,6 +33,7 @@ def measure_latency(
     *,
     threads: int = 1,
     seconds: float = SECONDS,
+    granularity: Granularity = SINGLE,
 ) -> LatencyInfo:
     """Milliseconds of one inference of each model, in turns A B, B A, A B ..., after a warm-up.
 
@@ -40,6 +43,7 @@ def measure_latency(
         feed: inputs by name, usually one row; filled up where the graph demands a larger batch.
         threads: of onnxruntime; one is the steadiest.
         seconds: bound on the time all runs take together (each model runs at least three times).
+        granularity: in which units the zeros come; what they could buy depends on it.
     """
     feed = filled(feed, fixed_batch(input_infos(before)))
     sessions = (session(before, threads), session(after, threads))
@@ -64,11 +68,11 @@ def measure_latency(
         threads=threads,
         runs=len(times),
         provider=PROVIDER,
-        sentence=sentence(ratio),
+        sentence=sentence(ratio, granularity),
     )
 
 
-def sentence(ratio: float) -> str:
+def sentence(ratio: float, granularity: Granularity = SINGLE) -> str:
     """What zeros do and do not buy at run time, in plain words, from the measured after / before."""
     if ratio > 1 + NOISE:
         found = f"The pruned model took {100 * (ratio - 1):.0f} % longer in onnxruntime than the dense one"
@@ -76,12 +80,7 @@ def sentence(ratio: float) -> str:
         found = f"The pruned model took {100 * (1 - ratio):.0f} % less time in onnxruntime than the dense one"
     else:
         found = f"The pruned model is as fast in onnxruntime as the dense one (ratio {ratio:.2f})"
-    return (
-        f"{found}. Dense kernels multiply zeros like any other number: single zeros alone buy no time, "
-        "and they make the file smaller only after compression. It gets faster when whole channels or "
-        "neurons that are dead are removed from the graph, or where kernels skip zeros (2:4 patterns on "
-        "NVIDIA GPUs)."
-    )
+    return f"{found}. {run_time_note(granularity)}"
 
 
 def _time(runtime: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> float:
