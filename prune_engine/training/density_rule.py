@@ -61,8 +61,23 @@ def scarcity(kept: int, neurons: int) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True) -> Rule:
+SHORT, LONG = 4_290, 12_870
+"""Steps of ten and of thirty epochs of MNIST at batch 128, which the end of the gates was measured with."""
+
+
+def end_of_gates(steps: int) -> float:
+    """Share of a training after which weights are exchanged instead, where few are left.
+
+    A long training gives a smaller share of itself to the gates: they are done, the exchange is not.
+    """
+    longer = math.log(max(steps, SHORT) / SHORT) / math.log(LONG / SHORT)
+    return 0.5 - 0.15 * min(longer, 1.0)
+
+
+def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, steps: int = SHORT, exchange: bool = True) -> Rule:
     """Resolve the `auto` hyperparameters of `spec` for a model of `neurons` that keeps `kept` weights.
+
+    `steps` are those of the whole training.
 
     Without `exchange` no weights are exchanged once the gates are done: blocks, n:m groups and bounds on
     layers would not survive it.
@@ -89,6 +104,7 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True
             shift=shift,
         )
     exchanged = exchange and kept >= FEWEST_EXCHANGED
+    few_gated = end_of_gates(steps) if exchanged else 0.6
     return Rule(
         learning_rate=choose(spec.learning_rate, 5e-3, 1e-2),
         distillation=choose(spec.distillation, 0.7, 0.0),
@@ -97,8 +113,8 @@ def gate_rule(spec: PruneSpec, *, kept: int, neurons: int, exchange: bool = True
         gate_noise=choose(spec.gate_noise, 0.2, 0.5),
         gate_temperature=choose(spec.gate_temperature, 0.5, 1.0),
         gate_epsilon=1e-3,
-        anneal_until=choose(spec.anneal_until, 0.5, 0.5),
-        gates_until=choose("auto" if exchanged else spec.fix_mask_at, 0.65, 0.5 if exchanged else 0.6),
+        anneal_until=choose(spec.anneal_until, 0.5, min(few_gated, 0.5)),
+        gates_until=choose("auto" if exchanged else spec.fix_mask_at, 0.65, few_gated),
         fix_mask_at=choose(spec.fix_mask_at, 0.65, 0.9 if exchanged else 0.6),
         regrow=choose("auto", 0.0, 0.2 if exchanged else 0.0),
         shift=shift,

@@ -17,9 +17,15 @@ from torch import Tensor
 
 from prune_engine.state import State, tensor_of
 
-UPDATES = 17
+FEWEST_UPDATES, MOST_UPDATES = 17, 50
+STEPS_BETWEEN = 100
 FEWEST_STEPS = 20
 """Steps that an update looks at, at least: fewer gradients say little of what is missed."""
+
+
+def updates_in(steps: int) -> int:
+    """How many exchanges `steps` training steps are worth: one in a hundred, 17 to 50."""
+    return min(max(steps // STEPS_BETWEEN, FEWEST_UPDATES), MOST_UPDATES)
 
 
 class Regrowth:
@@ -32,6 +38,7 @@ class Regrowth:
         until: progress from which nothing is exchanged.
         device: where the sums live.
         layers: how many prunable weights each layer has, in order: none gives away its last kept one.
+        updates: how many exchanges there are.
     """
 
     def __init__(
@@ -42,7 +49,9 @@ class Regrowth:
         until: float,
         device: torch.device,
         layers: Sequence[int] = (),
+        updates: int = FEWEST_UPDATES,
     ) -> None:
+        self._updates = updates
         self._share = share
         self._layers = tuple(layers)
         self._start = start
@@ -65,7 +74,7 @@ class Regrowth:
         return (
             progress < self._until
             and self._steps >= FEWEST_STEPS
-            and progress - self._updated >= span / UPDATES - 1e-9
+            and progress - self._updated >= span / self._updates - 1e-9
         )
 
     def exchange(self, progress: float, index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from prune_engine.training.objective import Objective
 from prune_engine.training.phases import FixedMaskPhase, Phase, PruningPhase
 from prune_engine.training.rate_probe import standing_rate
 from prune_engine.training.recovery import Recovery
-from prune_engine.training.regrow import Regrowth
+from prune_engine.training.regrow import Regrowth, updates_in
 from prune_engine.training.settings import AUTO_RATE, Settings
 from prune_engine.training.subject import Subject
 from prune_engine.training.validation import HoldoutSample
@@ -156,7 +156,8 @@ class Run:
         if start >= until or not settings.regrow or settings.gates.kept >= flat.prunable:
             return None
         layers = [layer.units for layer in self.subject.layout.layers]
-        return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device, layers)
+        updates = updates_in(int((until - start) * self.clock.total_steps))
+        return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device, layers, updates)
 
     def _probe(self, settings: Settings) -> Settings:
         """Lower the learning rate where the network would not stand it; leaves the module as it was."""

@@ -104,7 +104,7 @@ def resolve(
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
     else:
         epochs, why = spec.epochs, "as asked"
-    rule = gate_rule(spec, kept=kept, neurons=neurons, exchange=layout.plain)
+    rule = gate_rule(spec, kept=kept, neurons=neurons, steps=epochs * steps_per_epoch, exchange=layout.plain)
     if not spec.train_weights:
         rule = mask_only(rule, spec)
     if spec.init == "random" and spec.distillation == "auto":

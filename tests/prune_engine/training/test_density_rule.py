@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_engine.spec import PruneSpec
-from prune_engine.training.density_rule import gate_rule, scarcity, shift_share
+from prune_engine.training.density_rule import end_of_gates, gate_rule, scarcity, shift_share
 
 LENET = 410
 
@@ -70,3 +70,21 @@ def test_in_a_short_training_images_stay() -> None:
     assert shift_share(5, 1.0) == shift_share(1, 1.0) == 0.0
     assert shift_share(8, 0.5) == pytest.approx(0.3)
     assert shift_share(10, 1.0) == shift_share(30, 1.0) == 1.0
+
+
+def test_a_long_training_gives_more_of_itself_to_the_exchange() -> None:
+    assert end_of_gates(100) == end_of_gates(4_290) == 0.5
+    assert 0.35 < end_of_gates(8_000) < 0.5
+    assert end_of_gates(12_870) == end_of_gates(10**6) == pytest.approx(0.35)
+    spec = PruneSpec(density=0.0015)
+    short, long = (gate_rule(spec, kept=399, neurons=LENET, steps=steps) for steps in (4_290, 12_870))
+    assert long.gates_until < short.gates_until
+    assert long.anneal_until == long.gates_until
+    assert long.fix_mask_at == short.fix_mask_at
+
+
+def test_where_nothing_is_exchanged_the_length_changes_nothing() -> None:
+    few = PruneSpec(density=0.1125)
+    for kept in (18, 26620):
+        short, long = (gate_rule(few, kept=kept, neurons=22, steps=steps) for steps in (100, 10**5))
+        assert short == long

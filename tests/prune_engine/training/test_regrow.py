@@ -14,7 +14,7 @@ from prune_engine.gates import FlatParameters
 from prune_engine.spec import PruneSpec
 from prune_engine.training import train
 from prune_engine.training.phases import FixedMaskPhase
-from prune_engine.training.regrow import FEWEST_STEPS, Regrowth
+from prune_engine.training.regrow import FEWEST_STEPS, Regrowth, updates_in
 from tests.prune_engine.training.tasks import CPU, digits, nonzero
 
 
@@ -122,3 +122,7 @@ def test_digits_keep_their_count_through_a_training_that_exchanges(density: floa
             assert np.array_equal(result.before_finetuning[name] != 0, mask)
         outcomes.append({name: value.copy() for name, value in network.state_values().items()})
     assert all(np.array_equal(outcomes[0][name], outcomes[1][name]) for name in outcomes[0])
+
+
+def test_longer_exchanges_have_more_updates_up_to_fifty() -> None:
+    assert [updates_in(steps) for steps in (0, 1_700, 3_000, 5_000, 10**6)] == [17, 17, 30, 50, 50]
