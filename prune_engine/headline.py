@@ -5,6 +5,7 @@ Every line is taken from the report as it stands; what was not measured says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prune_engine.granularity_text import kept_sentence
@@ -71,7 +72,19 @@ def sentences(report: Report) -> list[str]:
             f"With so few rows the figure is coarse: one row more or less is "
             f"{100 / quality.pruned.rows:.2f} percentage points."
         )
-    return said
+    return said + list(_start(report))
+
+
+def _start(report: Report) -> Iterator[str]:
+    """From where it started and what was not trained, where that is not the usual."""
+    if report.spec.init == "random":
+        yield "Training started from fresh weights; “dense” is the model as it was sent."
+    if not report.spec.train_weights:
+        yield "Only the mask was learned; no weight was trained."
+    if report.left_out:
+        number = len(report.left_out)
+        are = "weight was left out and stays" if number == 1 else "weights were left out and stay"
+        yield f"{count(number)} {are} dense."
 
 
 def _goal(report: Report) -> list[str]:

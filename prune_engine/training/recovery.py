@@ -79,8 +79,8 @@ class Recovery:
         if len(self.warnings) == STEPS_BACK:
             raise DivergedError(
                 f"{reason}, although the training had gone back {STEPS_BACK} times and halved its learning "
-                f"rate, in the end to {run.settings.learning_rate:.3g}; try a much lower learning_rate, a higher "
-                "density, or another seed",
+                f"rate, in the end to {run.settings.learning_rate:.3g}; try a much lower learning_rate, a "
+                "higher density, or another seed",
                 param="learning_rate",
             ) from None
         run.halve_rate()
