@@ -63,6 +63,6 @@ def run_time_note(units: Granularity) -> str:
         )
     return (
         "Dense kernels multiply zeros like any other number: single zeros alone buy no time, and they make "
-        "the file smaller only after compression. It gets faster when whole channels or neurons that are dead "
-        "are removed from the graph, or where kernels skip zeros (2:4 patterns on NVIDIA GPUs)."
+        "the file smaller only after compression. It gets faster when whole channels or neurons that are "
+        "dead are removed from the graph, or where kernels skip zeros (2:4 patterns on NVIDIA GPUs)."
     )
