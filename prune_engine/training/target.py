@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from prune_engine.training.descent import Descent, Place
 from prune_engine.training.result import Trainable, Trained
 from prune_engine.training.settings import Settings
 from prune_engine.training.subject import Subject
-from prune_engine.training.trainer import cut_short, train
+from prune_engine.training.trainer import train
 from prune_engine.training.validation import HoldoutSample
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class _Search:
         self._spec = spec
         self._emit = emit
         self._subject = Subject(module, prepared, spec, device, start)
-        self.smallest = min(self._subject.layout.smallest_density, DENSEST)
+        self.smallest = min(_rounded(self._subject.layout.smallest_density, math.ceil), DENSEST)
         self.tried: list[TriedDensity] = []
         first = self._settings(max(1.0 / STEP, self.smallest))
         self._steps = first.total_steps
@@ -279,7 +279,7 @@ class _Search:
         passing, density = self._descent.keep(), 1.0
         failing: float | None = None
         while density > self.smallest and not self._over():
-            density = max(density / STEP, self.smallest)
+            density = max(_rounded(density / STEP), self.smallest)
             place = self._try(density, judge)
             if place is None:
                 failing = density
@@ -330,9 +330,10 @@ class _Search:
         return self._subject.settings(self._spec.at(density))
 
 
-def _rounded(density: float) -> float:
+def _rounded(density: float, towards: Callable[[float], int] = round) -> float:
     """To three digits: a density that one can say."""
-    return float(f"{density:.3g}")
+    scale = 10.0 ** (2 - math.floor(math.log10(density)))
+    return float(f"{towards(density * scale * (1.0 - 1e-12)) / scale:.3g}")
 
 
 def _scaled(emit: Listener, start: float, end: float) -> Listener:

@@ -64,6 +64,10 @@ class MemoryRows:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def labels(self) -> Tensor | None:
+        return self.y
+
     def to(self, device: torch.device) -> MemoryRows:
         return MemoryRows(self.x.to(device), None if self.y is None else self.y.to(device))
 
