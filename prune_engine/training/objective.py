@@ -28,6 +28,7 @@ class Objective:
         share: of the loss that comes from the teacher, in [0, 1]; without labels it is 1.
         temperature: of the teacher's classes.
         expected_rows: rows that the training will use in all, repeats included.
+        at_once: whether the teacher answers for all rows before the training; see `Teacher`.
 
     Attributes:
         share: as it is now.
@@ -35,7 +36,14 @@ class Objective:
     """
 
     def __init__(
-        self, module: Trainable, prepared: Prepared, share: float, temperature: float, expected_rows: int
+        self,
+        module: Trainable,
+        prepared: Prepared,
+        share: float,
+        temperature: float,
+        expected_rows: int,
+        *,
+        at_once: bool = True,
     ) -> None:
         self._module = module
         self._prepared = prepared
@@ -43,7 +51,9 @@ class Objective:
         self.shifts: Shifts | None = None
         self._temperature = temperature
         fixed = prepared.fixed_batch
-        self._teacher = Teacher(module, prepared.train, expected_rows, fixed) if share > 0.0 else None
+        self._teacher = (
+            Teacher(module, prepared.train, expected_rows, fixed, at_once=at_once) if share > 0.0 else None
+        )
 
     def backward(self, index: Tensor, step: int = 0) -> Tensor:
         """Leave the gradient of the mean loss of the training rows `index` in the parameters; the loss.

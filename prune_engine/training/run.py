@@ -56,6 +56,7 @@ class Run:
             settings.distillation,
             settings.distillation_temperature,
             clock.total_steps * settings.batch_size,
+            at_once=settings.max_minutes is None,
         )
         self._objective.shifts = subject.shifts(settings)
         rows = len(subject.prepared.train)
@@ -120,6 +121,7 @@ class Run:
     def close_gates(self) -> None:
         """From now on the density is exact: weights are exchanged, where the settings say so, until `fix`."""
         self.phase = self.fixed_phase(self.method.mask(), exchanging=True)
+        self.pruning.release()
 
     def fixed_phase(self, mask: Tensor, *, exchanging: bool) -> FixedMaskPhase:
         """A phase that keeps what `mask` (flat, bool) keeps, and exchanges weights where that is foreseen."""

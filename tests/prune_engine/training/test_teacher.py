@@ -44,7 +44,7 @@ def asked(teacher: Teacher, rows: Rows, index: Tensor) -> Tensor:
 
 def test_a_row_is_computed_when_it_is_first_asked_for_and_never_again() -> None:
     module, rows = Counting(), Rows()
-    teacher = Teacher(module, rows, expected_rows=100, fixed_batch=None)  # type: ignore[arg-type]
+    teacher = Teacher(module, rows, expected_rows=100, fixed_batch=None, at_once=False)  # type: ignore[arg-type]
     before = module.rows[0]
     assert before <= 2
     for _ in range(3):
@@ -60,3 +60,16 @@ def test_what_the_student_learns_does_not_change_the_teacher() -> None:
     first = asked(teacher, rows, torch.arange(4))
     nn.init.zeros_(module.linear.weight)
     assert torch.equal(asked(teacher, rows, torch.arange(4)), first)
+
+
+def test_all_rows_are_computed_before_the_training_where_there_is_time() -> None:
+    module, rows = Counting(), Rows()
+    with torch.no_grad():
+        expected = module.linear(rows.inputs)
+    module.train()
+    teacher = Teacher(module, rows, expected_rows=12, fixed_batch=None)  # type: ignore[arg-type]
+    assert module.training
+    before = module.rows[0]
+    nn.init.zeros_(module.linear.weight)
+    assert torch.allclose(asked(teacher, rows, torch.arange(12)), expected)
+    assert module.rows[0] == before
