@@ -14,6 +14,7 @@ import torch
 
 from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
+from prune_engine.data.part import with_search_rows
 from prune_engine.environment import choose_device, describe_environment
 from prune_engine.errors import ModelError, PruneError
 from prune_engine.events import Listener, silent
@@ -123,6 +124,8 @@ def prune(
         start = None if fresh is None else fresh.values
         started = None if spec.train_weights else starting_model(source.proto, module, start)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
+        if spec.target is not None and spec.target.rows == "held_out":
+            prepared = with_search_rows(prepared, spec.seed)
     warnings = [*model_warnings(source, module), *prepared.warnings, *start_warnings(spec, module, fresh)]
     for warning in warnings:
         watch.warn(warning)

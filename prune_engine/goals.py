@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,7 +13,7 @@ Density = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class Target(BaseModel):
-    """How much may be lost on held-out rows; exactly one of the two, by what the model is measured with."""
+    """How much may be lost; exactly one of the first two, by what the model is measured with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,6 +22,12 @@ class Target(BaseModel):
     )
     max_error_increase: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] | None = Field(
         None, description="Error that may be added, relative to the dense model's: 0.05 is 5 % more."
+    )
+
+    rows: Literal["training", "held_out"] = Field(
+        "training",
+        description="What the search measures on. `training`: training rows that are held back for it. "
+        "`held_out`: half of the held-out rows; the report then measures on the other half.",
     )
 
     @model_validator(mode="before")

@@ -251,12 +251,12 @@ class TriedDensity(_Part):
 
 
 class TargetInfo(_Part):
-    """How the density was found: on training rows that were held back, never on the rows that measure."""
+    """How the density was found: on rows that were held back for it, never on those that measure."""
 
     asked: Target
     met: bool = Field(description="Whether the result meets the target, on the rows of the search.")
     density: float = Field(description="The answer.")
-    rows: int = Field(description="Training rows that were held back for the search.")
+    rows: int = Field(description="Rows that were held back for the search; `asked.rows` says of which.")
     dense: float = Field(description="The dense model's metric on those rows.")
     limit: float = Field(description="The worst metric that is still within.")
     value: float = Field(description="The result's metric on those rows.")

@@ -20,6 +20,7 @@ class Prepared:
         metric: the figure of merit.
         train: rows to train on.
         holdout: rows to measure with; nothing was chosen on them.
+        search: rows to search a density on, apart from both; None: there are none.
         info: for the report.
         output_index: which of the model's outputs is the prediction.
         outputs_are: what the dense model puts there: logits (or log-probabilities), probabilities, or
@@ -44,3 +45,4 @@ class Prepared:
     target_scale: TargetScale = field(default_factory=TargetScale)
     fixed_batch: int | None = None
     warnings: tuple[str, ...] = ()
+    search: Rows | None = None

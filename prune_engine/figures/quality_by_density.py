@@ -36,7 +36,7 @@ def caption(report: Report) -> str:
         return f"{name} of each model on the held-out rows. Dashed: the dense model."
     bound = "least" if report.quality.metric.higher_is_better else "most"
     return (
-        f"{name} on the {count(target.rows)} training rows that were held back for the search. Hollow: short "
+        f"{name} on the {count(target.rows)} rows that were searched on. Hollow: short "
         f"trainings on the way; filled: whole ones. Dashed: the dense model; dotted: the {bound} that is "
         "within the target."
     )

@@ -87,6 +87,7 @@ class Task:
     loss_scale: float = 1.0
     fixed_batch: int | None = None
     target_scale: TargetScale = field(default_factory=TargetScale)
+    search: Any = None
 
 
 def nonzero(network: Network) -> int:

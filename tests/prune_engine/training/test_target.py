@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from prune_engine.goals import Target
 from prune_engine.spec import PruneSpec
 from prune_engine.training.result import Trained
 from prune_engine.training.target import hold_back, limit_of, train_to_target
-from tests.prune_engine.training.tasks import CPU, Network, Task, digits, nonzero, tiny, tutorial
+from tests.prune_engine.training.tasks import CPU, MemoryRows, Network, Task, digits, nonzero, tiny, tutorial
 
 
 def run(network: Network, task: Task, target: dict[str, float], **fields: Any) -> Trained:
@@ -123,3 +124,20 @@ def test_a_task_with_one_row_cannot_be_searched() -> None:
     network, task = tiny(rows=1)
     with pytest.raises(SpecError, match="only one"):
         run(network, task, {"max_accuracy_drop": 0.1})
+
+
+def test_rows_of_their_own_are_searched_on_and_all_others_trained_on() -> None:
+    _, task = digits()
+    own = MemoryRows(task.holdout.x[:100], task.holdout.y[:100])
+    rest, searching = hold_back(replace(task, search=own), 0)  # type: ignore[arg-type]
+    assert rest.train is task.train
+    assert len(searching.holdout) == 100
+
+
+def test_a_model_that_knows_the_rows_by_heart_is_told_of() -> None:
+    network, task = digits()
+    wrong = replace(task, holdout=MemoryRows(task.holdout.x, 9 - task.holdout.y))
+    trained = run(network, wrong, {"max_accuracy_drop": 0.05}, epochs=1)
+    assert any("by heart" in warning for warning in trained.result.warnings)
+    again = run(*digits(), {"max_accuracy_drop": 0.2}, epochs=1)
+    assert not any("by heart" in warning for warning in again.result.warnings)
