@@ -26,7 +26,7 @@ def steps_of(rows: Rows, task: Task, epochs: int) -> int:
 def one_cycle(groups: Groups, steps: int) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """Adam with PyTorch's own one-cycle schedule; each group's `lr` is its peak."""
     groups = list(groups)
-    optimiser = torch.optim.Adam(groups)
+    optimiser = torch.optim.Adam(groups, fused=True)
     peaks = [group["lr"] for group in groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, steps, cycle_momentum=False)
     return optimiser, schedule.step
@@ -34,7 +34,7 @@ def one_cycle(groups: Groups, steps: int) -> tuple[torch.optim.Optimizer, Callab
 
 def constant(groups: Groups, steps: int) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """Adam at constant rates."""
-    return torch.optim.Adam(list(groups)), lambda: None
+    return torch.optim.Adam(list(groups), fused=True), lambda: None
 
 
 def train(
