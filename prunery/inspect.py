@@ -30,6 +30,18 @@ def _inspect(
         str | None,
         typer.Option(help="A data set's name or a data file: does it fit?", show_default=False),
     ] = None,
+    include: Annotated[
+        str | None,
+        typer.Option(help="Patterns of the names to prune, as in a job.", metavar="PATTERNS"),
+    ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(help="Patterns of the names to leave dense.", metavar="PATTERNS"),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(help="weight, n:m or RxC: which weights does it fit?", metavar="VALUE"),
+    ] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer.json, for text data.")] = None,
     input_specs: Annotated[
         str | None,
@@ -44,7 +56,13 @@ def _inspect(
 
     Exit status 2, with the code of the error, where it cannot be pruned.
     """
-    fields = {"density": density, "input_specs": input_specs}
+    fields = {
+        "density": density,
+        "include": include,
+        "exclude": exclude,
+        "granularity": granularity,
+        "input_specs": input_specs,
+    }
     asked = {name: value for name, value in fields.items() if value is not None}
     raise typer.Exit(_run(model, data, tokenizer, asked, as_json, html))
 

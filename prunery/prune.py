@@ -51,7 +51,7 @@ def _parameter(name: str, kind: Any, how: Any, default: Any = inspect.Parameter.
 def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A field of the spec as an option; its text is checked by the spec itself, with the spec's errors."""
     required = field.is_required()
-    default = "" if required or field.default is None else f" Default: {field.default}."
+    default = "" if required or field.default in (None, ()) else f" Default: {field.default}."
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         help=escape(f"{field.description}{default}"),  # brackets are rich's markup
