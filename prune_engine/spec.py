@@ -162,6 +162,9 @@ class PruneSpec(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(0, description="Seed of every random choice.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")
+    gpus: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="GPUs that train together, each on a share of every batch."
+    )
     augmentation: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: images are moved by up to a 28th of their size while they are trained on, where "
@@ -297,6 +300,12 @@ class PruneSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _several_gpus_are_not_a_cpu(self) -> PruneSpec:
+        if self.gpus > 1 and self.device == "cpu":
+            raise contradiction("gpus", f"{self.gpus} does not go with device cpu; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _fixed_weights_are_not_trained(self) -> PruneSpec:
         if not self.train_weights:
             for name in ("learning_rate", "weight_decay", "fix_mask_at"):
@@ -312,7 +321,7 @@ def has_goal(fields: Mapping[str, Any]) -> bool:
     try:
         return isinstance(parse_granularity(str(fields.get("granularity", "weight"))), GroupPatterns)
     except ValueError:
-        return False
+        return True  # it will be refused for its granularity, which may well have had one
 
 
 def with_density(fields: Mapping[str, Any], stand_in: float) -> dict[str, Any]:

@@ -75,9 +75,9 @@ def test_what_contradicts_itself_is_refused_at_once(
 ) -> None:
     answer = service.submit(digits_onnx, "digits", **fields)
     assert answer.status_code == 422
-    error = answer.json()["error"]
-    assert error["param"] == param
-    assert said in error["message"]
+    problem = answer.json()
+    assert (problem["code"], problem["param"]) == ("spec_invalid", param)
+    assert said in problem["detail"]
 
 
 def test_what_the_model_cannot_have_fails_with_what_it_can(service: Service, digits_onnx: Path) -> None:
