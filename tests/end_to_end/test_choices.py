@@ -1,4 +1,4 @@
-"""What is pruned and from where it starts, over HTTP and on the command line; and what is wrong with such asks."""
+"""What is pruned and from where it starts, over HTTP and on the command line; and how such asks go wrong."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_what_only_the_model_can_tell_ends_the_job_and_is_told_before(
     ],
 )
 def test_what_contradicts_itself_is_refused_at_once(
-    service: Service, digits_onnx: Path, fields: dict[str, str], param: str
+    service: Service, digits_onnx: Path, fields: dict[str, Any], param: str
 ) -> None:
     answer = service.submit(digits_onnx, "digits", density=0.5, **fields)
     assert answer.status_code == 422
