@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: setup setup-dev demo up test check bench docs docs-tables clean
+.PHONY: setup setup-dev demo up test check bench bench-accuracy docs docs-tables clean
 
 setup: .venv/.runtime
 setup-dev: .venv/.dev
@@ -21,6 +21,10 @@ setup-dev: .venv/.dev
 
 .venv/.dev: .venv/.runtime
 	@$(PIP) -e '.[dev,hf,docs]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	@$(PIP) -e '.[bench]'
 	@touch $@
 
 demo: setup          ## set up, start everything embedded, prune a real model over HTTP, show the report
@@ -40,6 +44,9 @@ check: setup-dev     ## format, lint, types, import rules
 
 bench: setup-dev     ## the quick figures, written to benchmarks/results/
 	@$(BIN)/python -m benchmarks
+
+bench-accuracy: .venv/.bench   ## accuracy at every density, beside other methods; hours, can be stopped; QUICK=1: two minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.accuracy $(if $(QUICK),--quick )$(ARGS)
 
 docs: setup-dev      ## build the documentation, every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     torch.set_num_threads(asked.threads)
     tasks = tuple(asked.task) if asked.task else QUICK if asked.quick else FULL
-    densities = tuple(percent / 100 for percent in asked.density) if asked.density else None
+    densities = tuple(round(percent / 100, 10) for percent in asked.density) if asked.density else None
     selection = Selection(tasks, tuple(asked.method or METHODS), densities, tuple(asked.seed or SEEDS))
     quick = asked.quick or set(tasks) <= set(QUICK)
     folder = CACHE / "accuracy" / "quick" if quick else RESULTS
