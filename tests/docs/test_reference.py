@@ -11,13 +11,14 @@ import pytest
 from pydantic import BaseModel
 
 from jobs.settings import Settings
+from prune_engine.goals import Target
 from prune_engine.inspection import Inspection
 from prune_engine.report import LeftOut, Report, TensorInfo
 from prune_engine.spec import Preprocess, PruneSpec
 from tests.deploy.files import setting_names
 from tests.docs.pages import names, tables
 
-ELSEWHERE = {PruneSpec, Preprocess}  # parts of the report that have a page of their own
+ELSEWHERE = {PruneSpec, Preprocess, Target}  # parts of the report that have a page of their own
 
 
 def models_in(annotation: Any) -> set[type[BaseModel]]:
@@ -58,7 +59,7 @@ def test_the_inspection_s_page_explains_nothing_that_is_not_there() -> None:
     assert set(tables("inspection.md")) == {model.__name__ for model in INSPECTION}
 
 
-@pytest.mark.parametrize("model", [PruneSpec, Preprocess], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", [PruneSpec, Preprocess, Target], ids=lambda model: model.__name__)
 def test_the_spec_s_page_explains_every_field(model: type[BaseModel]) -> None:
     rows = tables("spec.md")[model.__name__]
     assert names(rows) == list(model.model_fields)
