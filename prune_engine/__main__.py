@@ -15,6 +15,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="prune what lies in DIR; events on stdout, files in DIR/out")
     run.add_argument("folder", type=Path, metavar="DIR")
+    run.add_argument("--ranks", type=int, help="processes that train together, also on a CPU; default: gpus")
     inspect = commands.add_parser("inspect", help="look through the model in DIR; DIR/out/inspection.json")
     inspect.add_argument("folder", type=Path, metavar="DIR")
     fetch = commands.add_parser("fetch", help="get a named data set and print its path")
@@ -23,7 +24,7 @@ def main() -> int:
     fetch.add_argument("--cache-dir", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "run":
-        return child.run(arguments.folder)
+        return child.run(arguments.folder, arguments.ranks)
     if arguments.command == "inspect":
         return child.inspect(arguments.folder)
     return child.fetch(arguments.name, arguments.datasets_dir, arguments.cache_dir)

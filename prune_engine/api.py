@@ -38,7 +38,7 @@ from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from prune_engine.stops import stop_row, stop_warnings
 from prune_engine.stopwatch import Stopwatch
 from prune_engine.summary import model_info
-from prune_engine.training import train_for
+from prune_engine.training import distributed, train_for
 from prune_engine.training.chosen import choose
 from prune_engine.training.layers import layout_of
 from prune_engine.unchanged import starting_model
@@ -137,8 +137,11 @@ def prune(
     )
     stops, target = [], None
     for trained in train_for(module, prepared, spec, device, watch.listen, start):
-        stops.append(finish(trained))
-        target = trained.target
+        if distributed.rank() == 0:
+            stops.append(finish(trained))
+            target = trained.target
+    if distributed.rank():
+        raise distributed.HelperFinishedError
     last = stops[-1]
     several = spec.frontier is not None
     report = Report(

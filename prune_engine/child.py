@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from prune_engine.errors import PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent
-from prune_engine.spec import parse_spec, with_density
+from prune_engine.ranks import joined, others, rank, require_gpus
+from prune_engine.spec import PruneSpec, parse_spec, with_density
 
 if TYPE_CHECKING:
     from prune_engine.api import Labels
@@ -28,11 +29,50 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "bad_a
 DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
 
-def run(folder: Path) -> int:
-    """Do the job that lies in `folder`; return the exit status (0 done, 2 bad input, 1 otherwise)."""
+def run(folder: Path, ranks: int | None = None) -> int:
+    """Do the job that lies in `folder`; return the exit status (0 done, 2 bad input, 1 otherwise).
+
+    Args:
+        folder: the job.
+        ranks: processes that train together; None: as many as the spec asks GPUs for.
+    """
     say = _claim_stdout()
+    if rank():
+        say = _say_nothing
     say(StartedEvent(pid=os.getpid()).model_dump_json())
-    return _guarded(lambda: _prune(folder, say), say)
+    return _guarded(lambda: _prune_together(folder, ranks, say), say)
+
+
+def _say_nothing(_: str) -> None:
+    """What ranks other than the first say on stdout."""
+
+
+def _prune_together(folder: Path, wanted: int | None, say: Say) -> None:
+    """`_prune` in as many processes as train together."""
+    spec = parse_spec(_json(folder / "spec.json"))
+    if spec.gpus > 1:
+        require_gpus(spec.gpus)
+    count = wanted or spec.gpus
+    if joined():
+        _prune_as_rank(folder, spec, say)
+    elif count > 1:
+        with others(count, folder):
+            _prune_as_rank(folder, spec, say)
+    else:
+        _prune(folder, say)
+
+
+def _prune_as_rank(folder: Path, spec: PruneSpec, say: Say) -> None:
+    from prune_engine.environment import choose_device
+    from prune_engine.training import distributed
+
+    distributed.join(choose_device(spec.device))
+    try:
+        _prune(folder, say)
+    except distributed.HelperFinishedError:
+        return
+    finally:
+        distributed.leave()
 
 
 def inspect(folder: Path) -> int:

@@ -6,6 +6,7 @@ import math
 import time
 
 from prune_engine.state import State
+from prune_engine.training.distributed import agreed
 
 
 class Clock:
@@ -58,7 +59,7 @@ class Clock:
         """Place in the schedules, in [0, 1]."""
         done = (self.step - self._first) / max(self._steps, 1)
         if self._leg_limit < math.inf:
-            elapsed = time.monotonic() - self._leg_started
+            elapsed = agreed(time.monotonic() - self._leg_started)
             done = max(done, min(elapsed / max(self._leg_limit, 1e-9), 1.0))
         return self._begin + (self._end - self._begin) * done
 
@@ -67,7 +68,7 @@ class Clock:
         """Share of the whole training that is done, in [0, 1]."""
         done = (self.step + self.skipped) / self.total_steps
         if self._limit < math.inf:
-            done = max(done, min((time.monotonic() - self.started) / self._limit, 1.0))
+            done = max(done, min(agreed(time.monotonic() - self.started) / self._limit, 1.0))
         return min(done, 1.0)
 
     def state(self) -> State:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prune_engine.training.augmentation import Shifts
+from prune_engine.training.distributed import agreed, average_buffers, own, ranks, sum_gradients
 from prune_engine.training.losses import distillation_loss, task_loss
 from prune_engine.training.result import Trainable
 from prune_engine.training.teacher import Teacher
@@ -60,16 +61,24 @@ class Objective:
 
         At another `step` the rows are moved otherwise.
 
-        A model that demands a batch size gets the rows in such pieces, and the gradients are added up.
+        A model that demands a batch size gets the rows in such pieces, and the gradients are added up. Where
+        several processes train, each computes its share of the rows, and gradients and loss are of them all.
         """
-        pieces = index.split(self._prepared.fixed_batch or len(index))  # type: ignore[no-untyped-call]
+        fixed = self._prepared.fixed_batch
+        pieces = torch.tensor_split(index, ranks()) if fixed is None else torch.split(index, fixed)
         total = torch.zeros((), device=index.device)
-        for piece in pieces:
+        for piece in own(pieces):
+            if not len(piece):
+                continue
             inputs, labels = self._prepared.train.batch(piece)
             seen = inputs if self.shifts is None else self.shifts(inputs, piece, step)
-            loss = self._loss(self._module(*seen), labels, self._taught(piece, inputs)) / len(pieces)
+            share = len(piece) / len(index)
+            loss = self._loss(self._module(*seen), labels, self._taught(piece, inputs)) * share
             torch.autograd.backward(loss)
             total += loss.detach()
+        if ranks() > 1:
+            total = sum_gradients(self._module.weights.values(), total)
+            average_buffers(cast(nn.Module, self._module))
         return total
 
     def constant_answer(self, index: Tensor) -> float:
@@ -83,7 +92,7 @@ class Objective:
                 else output
                 for output in self._module(*inputs)
             )
-            return float(self._loss(outputs, labels, self._taught(piece, inputs)))
+            return agreed(float(self._loss(outputs, labels, self._taught(piece, inputs))))
 
     def _taught(self, index: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         return None if self._teacher is None or not self.share else self._teacher(index, inputs)

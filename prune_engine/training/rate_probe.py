@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from prune_engine.gates import FlatParameters
+from prune_engine.training.distributed import agreed
 from prune_engine.training.objective import Objective
 
 STEPS = 40
@@ -59,7 +60,7 @@ def standing_rate(
                 if limit == 0.0:  # the outputs do not depend on the inputs: there is nothing to damage
                     return
             yield rates[step], sum(recent) / SMOOTHING / limit
-            if time.monotonic() > until:
+            if until < math.inf and agreed(float(time.monotonic() > until)):
                 # Stands for damage at the next rate, which was not tried any more.
                 yield rates[step] * MARGIN, math.inf
             flat.collect()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from prune_engine.training.distributed import agreed
 from prune_engine.training.inference import outputs_for
 from prune_engine.training.losses import class_scores
 from prune_engine.training.result import Trainable
@@ -33,6 +34,9 @@ class HoldoutSample:
 
     def measure(self, module: Trainable) -> float:
         """The metric in its own unit (`Prepared.metric`); the module is left in the mode that it was in."""
+        return agreed(self._measure(module))
+
+    def _measure(self, module: Trainable) -> float:
         training = module.training
         prediction, truth = self._predict(module), self._truth
         module.train(training)
