@@ -19,7 +19,7 @@ from prune_engine.spec import Layout
 Dim = int | str | None
 Order = Literal["hw", "hwc", "chw", "lc", "cl", "plain", "packed_chw", "packed_hwc"]
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -150,15 +150,15 @@ def _images(
     if len(row) == 2:
         yield "hw", (row[0], row[1], 1), None
     elif len(row) == 3:
-        if row[2] in _CHANNELS:
+        if row[2] in CHANNELS:
             yield "hwc", (row[0], row[1], row[2]), None
-        if row[0] in _CHANNELS:
+        if row[0] in CHANNELS:
             yield "chw", (row[1], row[2], row[0]), None
     elif len(row) == 1 and len(wanted) in (2, 3) and all(isinstance(dim, int) for dim in wanted):
         sizes = [dim for dim in wanted if isinstance(dim, int)]
-        height, width = (sizes[1], sizes[2]) if len(sizes) == 3 and sizes[0] in _CHANNELS else sizes[:2]
+        height, width = (sizes[1], sizes[2]) if len(sizes) == 3 and sizes[0] in CHANNELS else sizes[:2]
         channels, rest = divmod(row[0], height * width) if height * width else (0, 1)
-        if rest == 0 and channels in _CHANNELS:
+        if rest == 0 and channels in CHANNELS:
             yield "packed_chw", (height, width, channels), (height, width)
             if channels > 1:
                 yield "packed_hwc", (height, width, channels), (height, width)
