@@ -37,8 +37,11 @@ class PatternGates(GroupGates):
     MaskLLM (Fang et al. 2024, arXiv 2409.17481, section 3), but for the scale of the logits, which is 1, and
     the soft mask, which is hard here.
 
+    Patterns come first, so that what is done over them runs along the groups: on a CPU a softmax over a short
+    last axis takes a hundred times as long.
+
     Attributes:
-        logits: [groups * patterns], flat.
+        logits: [patterns, groups], flat.
         gradient: of the loss by the logits, after `backward`.
 
     Args:
@@ -58,7 +61,7 @@ class PatternGates(GroupGates):
         device = importance.device
         self._patterns = patterns_of(n, units.size).to(device=device, dtype=importance.dtype)
         by_group = units.gather(importance)
-        prior = (by_group - by_group.mean(1, keepdim=True)) @ self._patterns.T
+        prior = self._patterns @ (by_group - by_group.mean(1, keepdim=True)).T
         self.logits = prior.reshape(-1)
         self.noise = noise
         self.temperature = temperature
@@ -66,25 +69,23 @@ class PatternGates(GroupGates):
         self._shape = tuple(prior.shape)
         self._bank = GumbelBank(self.logits.numel(), noise, seed, device) if noise else None
         self._noisy = torch.empty_like(self.logits)
-        self._soft = torch.empty_like(prior)
 
     def _sample(self) -> Tensor:
         if self._bank is None:
             self._noisy.copy_(self.logits)
         else:
             torch.add(self.logits, self._bank.draw(), out=self._noisy)
-        return self._patterns.index_select(0, self._noisy.view(self._shape).argmax(1))
+        return self._patterns.index_select(0, self._noisy.view(self._shape).max(0).indices)
 
     def _learn(self, worth: Tensor) -> None:
-        """d/dz = y * (d - sum(y * d)) / T with d = worth @ patterns^T, the gradient by y."""
-        torch.div(self._noisy.view(self._shape), self.temperature, out=self._soft)
-        soft = torch.softmax(self._soft, 1)
-        by_pattern = worth @ self._patterns.T
-        centre = (soft * by_pattern).sum(1, keepdim=True)
+        """d/dz = y * (d - sum(y * d)) / T with d = patterns @ worth^T, the gradient by y."""
+        soft = torch.softmax(self._noisy.div_(self.temperature).view(self._shape), 0)
+        by_pattern = self._patterns @ worth.T
+        centre = (soft * by_pattern).sum(0)
         torch.mul(soft, by_pattern.sub_(centre), out=self.gradient.view(self._shape))
         if self.temperature != 1.0:
             self.gradient.div_(self.temperature)
 
     def best(self) -> Tensor:
         """The likeliest pattern of each group, [groups, m], 0 and 1."""
-        return self._patterns.index_select(0, self.logits.view(self._shape).argmax(1))
+        return self._patterns.index_select(0, self.logits.view(self._shape).max(0).indices)

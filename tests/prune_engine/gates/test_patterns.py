@@ -60,14 +60,14 @@ def test_the_gradient_is_that_of_an_explicit_gumbel_softmax(device: torch.device
     gates = PatternGates(torch.randn(total, device=device), units, 2, noise, temperature, seed=1)
     gates.hold(0.5)
     weights, gradient = torch.randn(2, total, device=device)
-    logits = gates.logits.clone().view(-1, 6).requires_grad_()
+    logits = gates.logits.clone().view(6, -1).requires_grad_()
     drawn = PatternGates(torch.zeros(total, device=device), units, 2, noise, temperature, seed=1)
     drawn.apply(weights, torch.empty_like(weights))
-    gumbel = drawn._noisy.view(-1, 6)  # the same seed, no logits: the noise alone
+    gumbel = drawn._noisy.view(6, -1)  # the same seed, no logits: the noise alone
 
     out = torch.empty_like(weights)
     gates.apply(weights, out)
-    soft = torch.softmax((logits + gumbel) / temperature, 1)
+    soft = torch.softmax((logits + gumbel) / temperature, 0).T
     hard = torch.nn.functional.one_hot(soft.argmax(1), 6).float() + soft - soft.detach()
     shown = units.gather(weights) * (hard @ patterns_of(2, 4).to(device))
     torch.testing.assert_close(units.gather(out), shown.detach())
@@ -76,7 +76,7 @@ def test_the_gradient_is_that_of_an_explicit_gumbel_softmax(device: torch.device
 
     masked = gradient * (out != 0)
     gates.backward(weights, gradient)
-    torch.testing.assert_close(gates.gradient.view(-1, 6), logits.grad)
+    torch.testing.assert_close(gates.gradient.view(6, -1), logits.grad)
     torch.testing.assert_close(gradient, masked)
 
 
