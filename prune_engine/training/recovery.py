@@ -12,7 +12,7 @@ from prune_engine.errors import DivergedError
 from prune_engine.events import Listener, WarningEvent
 from prune_engine.state import State
 from prune_engine.training.inference import outputs_for
-from prune_engine.training.snapshot import restore, take
+from prune_engine.training.snapshot import live, restore, take
 
 if TYPE_CHECKING:
     from prune_engine.training.run import Run
@@ -58,16 +58,15 @@ class Recovery:
         """
         run = self._run
         if run.clock.progress < until:
-            self._kept.put(take(run))
+            self._kept.put(run)
         while (progress := run.clock.progress) < until:
             try:
                 run.steps(min(until, progress + INTERVAL))
-                state = take(run)
-                _require_finite(state, run)
+                _require_finite(run)
             except DivergedError as error:
                 self._step_back(error)
             else:
-                self._kept.put(state)
+                self._kept.put(run)
 
     def _step_back(self, error: DivergedError) -> None:
         run = self._run
@@ -93,8 +92,8 @@ class Recovery:
         self._emit(WarningEvent(message=said))
 
 
-def _require_finite(state: State, run: Run) -> None:
-    for name, value in state.items():
+def _require_finite(run: Run) -> None:
+    for name, value in live(run).items():
         if isinstance(value, Tensor) and name.startswith(("training.", "buffers.")):
             counts = value.is_floating_point() and not name.startswith(_MAY_OVERFLOW)
             if counts and not bool(torch.isfinite(value).all()):
@@ -130,18 +129,17 @@ class _Kept:
         self._state: State | None = None
         self._file: IO[bytes] | None = None
 
-    def put(self, state: State) -> None:
-        """Keep `state` instead of the one before."""
-        size = sum(value.nbytes for value in state.values() if isinstance(value, Tensor))
-        if size <= IN_MEMORY:
-            self._state = state
+    def put(self, run: Run) -> None:
+        """Keep the state of `run` instead of the one before; there are never two in memory."""
+        self._state, state = None, live(run)
+        if sum(value.nbytes for value in state.values() if isinstance(value, Tensor)) <= IN_MEMORY:
+            self._state = take(run)
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._file.seek(0)
         torch.save(state, self._file)
         self._file.truncate()
-        self._state = None
 
     def get(self) -> State:
         """The one that was kept last."""
@@ -150,5 +148,5 @@ class _Kept:
         if self._file is None:
             raise LookupError("no snapshot was kept")
         self._file.seek(0)
-        state: State = torch.load(self._file, weights_only=True)
+        state: State = torch.load(self._file, map_location="cpu", weights_only=True)
         return state

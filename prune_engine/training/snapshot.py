@@ -23,7 +23,15 @@ GATES, EXCHANGING, FINETUNING = range(3)
 
 def take(run: Run) -> State:
     """Copy the whole state of a training."""
-    live = {
+    return {
+        name: value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+        for name, value in live(run).items()
+    }
+
+
+def live(run: Run) -> State:
+    """The whole state as it is now: what the next step changes is not copied."""
+    return {
         "phase": _phase(run),
         "measurements": run.measurements,
         **prefixed("training", run.phase.state()),
@@ -32,10 +40,6 @@ def take(run: Run) -> State:
         **prefixed("curve", run.curve.state()),
         **prefixed("buffers", _buffers(run)),
         **prefixed("random", _random(run)),
-    }
-    return {
-        name: value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
-        for name, value in live.items()
     }
 
 
