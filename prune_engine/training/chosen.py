@@ -1,4 +1,4 @@
-"""Which prunable weights get gates in this run, and which are left out: patterns, and what granularity fits."""
+"""Which prunable weights get gates in this run and which are left out: patterns, and the granularity."""
 
 from __future__ import annotations
 

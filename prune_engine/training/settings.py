@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from prune_engine.gates import Layout
@@ -12,8 +12,8 @@ from prune_engine.methods import MethodSettings
 from prune_engine.spec import PruneSpec
 from prune_engine.training.density_rule import gate_rule, shift_share
 from prune_engine.training.length import choose_batch_size, choose_epochs
-from prune_engine.training.mask_only import mask_only
 from prune_engine.training.result import PrunableInfo
+from prune_engine.training.start_rule import adapted
 
 AUTO_RATE = "by the rule"
 
@@ -105,10 +105,7 @@ def resolve(
     else:
         epochs, why = spec.epochs, "as asked"
     rule = gate_rule(spec, kept=kept, neurons=neurons, steps=epochs * steps_per_epoch, exchange=layout.plain)
-    if not spec.train_weights:
-        rule = mask_only(rule, spec)
-    if spec.init == "random" and spec.distillation == "auto":
-        rule = replace(rule, distillation=0.0)
+    rule = adapted(rule, spec)
     fix_mask_at = max(rule.fix_mask_at, rule.anneal_until)
     return Settings(
         method=spec.method,

@@ -89,7 +89,7 @@ def follow_to_the_end(run: Run, started: float, emit: Listener) -> TrainingResul
 
 
 def untrained(subject: Subject, settings: Settings, emit: Listener) -> TrainingResult:
-    """The module as it came, without the weights that the method drops unseen; at density 1 those are none."""
+    """The module as it came, without the weights that the method drops unseen: none at density 1."""
     emit(StageEvent(stage="pruning", message=settings.epochs_why))
     subject.begin()
     flat = subject.flat
