@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -13,12 +14,14 @@ from prune_engine.data.running import batch_slices
 from prune_engine.inspection import MemoryEstimate, TimeEstimate
 from prune_engine.measure.step import StepCost
 from prune_engine.spec import PruneSpec
+from prune_engine.training.frontier import total_steps
 from prune_engine.training.layers import layout_of
 from prune_engine.training.length import LARGEST_BATCH
 from prune_engine.training.rate_probe import STEPS as PROBE_STEPS
 from prune_engine.training.result import PrunableInfo
 from prune_engine.training.run import MEASUREMENTS
 from prune_engine.training.settings import AUTO_RATE, Settings, outputs, resolve
+from prune_engine.training.target import expected_steps
 from prune_engine.training.validation import LARGEST_SAMPLE
 
 LIBRARIES = 480_000_000
@@ -31,6 +34,9 @@ WEIGHT_COPIES = 13
 As sent, shown, trained, gradient (twice while it is collected), Adam's two moments, the teacher (twice), the
 dense values, those before fine-tuning, and the kept ones while their phase begins (twice).
 """
+
+SNAPSHOT_COPIES = 14
+"""Floats more where a training is kept: twice values, logits and Adam's moments of both; another module."""
 
 GATE_COPIES = 6
 """Floats for each gate: logit, gradient, Adam's two moments, the bank of noise, and one at work."""
@@ -81,6 +87,22 @@ def resolved(
     )
 
 
+def job_steps(spec: PruneSpec, settings: Settings) -> int:
+    """Training steps of all densities of a job, or those that a search is taken to need.
+
+    Args:
+        spec: what is asked.
+        settings: of a training to one of its densities.
+    """
+    if spec.target is not None:
+        return expected_steps(settings.total_steps)
+    if spec.frontier is None:
+        return settings.total_steps
+    asked = [density for density in spec.frontier if density < 1.0 or spec.epochs != "auto"]
+    stops = [replace(settings, gates=replace(settings.gates, density=density)) for density in asked]
+    return total_steps(stops) if stops else 0
+
+
 def estimate_memory(
     settings: Settings,
     *,
@@ -90,6 +112,7 @@ def estimate_memory(
     data_bytes: int | None,
     row_bytes: int,
     cost: StepCost | None,
+    models: int = 1,
 ) -> MemoryEstimate:
     """Main memory at the peak of a job on a CPU.
 
@@ -101,15 +124,16 @@ def estimate_memory(
         data_bytes: of all rows; None: there are no data.
         row_bytes: of one row as the model gets it.
         cost: of a forward and backward pass; None: not known.
+        models: that come of it; of more than one the training is kept between two steps.
     """
-    weights = FLOAT * WEIGHT_COPIES * parameters
+    weights = FLOAT * (WEIGHT_COPIES + (SNAPSHOT_COPIES if models > 1 else 0)) * parameters
     gates = FLOAT * GATE_COPIES * prunable
     activations = None
     if cost is not None:
         measured = max(part.stop - part.start for part in batch_slices(ASSUMED_ROWS, None, row_bytes))
         rows = GRADIENTS * settings.batch_size + INFERENCE * measured
         activations = round(cost.activation_bytes * rows)
-    graph = GRAPH_COPIES * file_bytes
+    graph = (GRAPH_COPIES + models - 1) * file_bytes
     return MemoryEstimate(
         bytes=LIBRARIES + weights + gates + (activations or 0) + graph + 2 * (data_bytes or 0),
         libraries=LIBRARIES,
@@ -156,7 +180,8 @@ def estimate_time(
             how="how many steps an epoch has is not known without data",
         )
     probed = PROBE_STEPS if settings.learning_rate_why == AUTO_RATE else 0
-    seconds = (settings.total_steps + probed) * per_step
+    steps = job_steps(spec, settings)
+    seconds = (steps + probed) * per_step
     measured_rows = ASSUMED_ROWS // 4 if holdout is None else min(holdout, LARGEST_SAMPLE)
     forward = min(settings.total_steps, MEASUREMENTS) * measured_rows
     if settings.distillation > 0:  # the teacher's outputs are remembered after the first epoch
@@ -170,12 +195,21 @@ def estimate_time(
     rows = "" if holdout is not None else f"; without data, {ASSUMED_ROWS:,} rows or more were assumed"
     return TimeEstimate(
         seconds=seconds,
-        steps=settings.total_steps,
+        steps=steps,
         seconds_per_step=per_step,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        how=f"{measured} and taken times the batch size and the steps ({settings.epochs_why}){rows}; rough",
+        how=f"{measured} and taken times the batch size and the steps ({settings.epochs_why}"
+        f"{_times_as_many(spec, steps, settings)}){rows}; rough",
     )
+
+
+def _times_as_many(spec: PruneSpec, steps: int, settings: Settings) -> str:
+    """How a job with several densities compares with one; nothing where there is one."""
+    if spec.density is not None or not settings.total_steps:
+        return ""
+    what = "the search for the density takes" if spec.target else f"{len(spec.densities)} densities take"
+    return f"; {what} {steps / settings.total_steps:.1f} times as many as one"
 
 
 def unknown_time(reason: str) -> TimeEstimate:

@@ -21,6 +21,7 @@ from prune_engine.report import TensorInfo
 from prune_engine.spec import PruneSpec
 from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.chosen import choose
+from prune_engine.training.target import USUAL
 
 _NOT_A_CHANCE = "the model cannot be pruned"
 
@@ -119,7 +120,7 @@ def _estimates(
     try:
         chosen = choose(module.prunable, spec)
         settings = resolved(
-            spec,
+            spec if spec.density is not None else spec.at(min(spec.densities, default=USUAL)),
             chosen.gated,
             rows=None if found is None else len(found.train),
             fixed_batch=fixed,
@@ -136,6 +137,7 @@ def _estimates(
         data_bytes=None if found is None else _data_bytes(found),
         row_bytes=rows.row_bytes(),
         cost=cost,
+        models=2 if spec.target is not None else len(spec.densities),
     )
     if cost is None:
         return memory, unknown_time("no training step could be measured")

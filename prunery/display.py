@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from prune_engine.events import ProgressEvent, StageEvent, WarningEvent
-from prune_engine.report import Report
+from prune_engine.report import Report, TargetInfo
 
 _DECIMALS = {"density": ".2%", "loss": ".4f"}
 
@@ -86,8 +86,35 @@ def show_report(report: Report, console: Console) -> None:
             f"{latency.ratio:.2f}",
         )
     console.print(table)
+    if report.frontier:
+        console.print(_frontier(report))
+    if report.target:
+        console.print(_searched(report.target), markup=False)
     if report.latency:
         console.print(report.latency.sentence, markup=False)
+
+
+def _frontier(report: Report) -> Table:
+    """A row for each density."""
+    metric = report.quality.metric
+    table = Table(
+        title=f"dense: {report.quality.dense.value:.4g} {metric.unit}".strip(), title_justify="left"
+    )
+    for heading in ("density", "kept", metric.name.replace("_", " "), "bytes, gzip", "file"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for stop in report.frontier:
+        table.add_row(
+            f"{stop.density:g}", f"{stop.kept:,}", f"{stop.value:.4g}", f"{stop.gzip_bytes:,}", stop.model
+        )
+    return table
+
+
+def _searched(target: TargetInfo) -> str:
+    said = "within the target" if target.met else "the target was not met, this comes nearest to it"
+    return (
+        f"Density {target.density:g}: {target.value:.5g} on the {target.rows:,} rows of the search, where "
+        f"{target.limit:.5g} was asked for and the dense model has {target.dense:.5g}; {said}."
+    )
 
 
 def _row(table: Table, name: str, before: int, after: int) -> None:

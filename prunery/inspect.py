@@ -26,6 +26,14 @@ def _inspect(
     density: Annotated[
         str | None, typer.Option(help="The density you will ask for.", metavar="VALUE", show_default=False)
     ] = None,
+    frontier: Annotated[
+        str | None,
+        typer.Option(help="The densities you will ask for: 0.5,0.2,0.1.", metavar="VALUES"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help='What may be lost: {"max_accuracy_drop": 0.01}.', metavar="JSON"),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="A data set's name or a data file: does it fit?", show_default=False),
@@ -58,6 +66,8 @@ def _inspect(
     """
     fields = {
         "density": density,
+        "frontier": frontier,
+        "target": target,
         "include": include,
         "exclude": exclude,
         "granularity": granularity,

@@ -1,8 +1,8 @@
 """The smallest density that loses no more than was asked, found on rows that nothing else is done with.
 
-One run falls through a ladder of densities with a short fine-tuning at each, until one loses too much;
-between it and the one before the interval is halved on the log axis. A whole training at the smallest
-density that was within gives the model; where that one is not within, the next denser is trained. The rows of the search
+One run falls through a ladder of densities with a short fine-tuning at each, until one loses too much; then
+the interval between it and the one before is halved on the log axis. A whole training at the smallest density
+that was within gives the model; where it is not within, the next denser is trained. The rows of the search
 are in none of these trainings, and the rows that the report measures on have no part in it.
 """
 
@@ -65,6 +65,15 @@ SEARCH_SHARE = 0.6
 
 ROWS_SHARE, MOST_ROWS = 0.2, 5_000
 """Of the training rows, those that are held back for the search."""
+
+
+USUAL = 0.1
+"""Density of the answer, as far as memory and time have to be said before."""
+
+
+def expected_steps(single: int) -> int:
+    """Steps of a search and of the training at its end, where a single training has `single`."""
+    return round((EXPECTED * (FALL + FORK) + 1.0) * single)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnx import helper
+
+from prune_engine import inspect, prune
+from prune_engine.spec import parse_spec
+from tests.prune_engine.formats.graphs import model, values
 
 JOB = """
 import json, resource, sys
@@ -54,3 +59,28 @@ def test_a_real_job_is_of_the_size_that_was_estimated() -> None:
     assert 0.6 < figures["bytes"] / figures["peak"] < 1.7
     # A clock on a busy machine: only the order of magnitude can be held.
     assert 0.1 < figures["seconds"] / figures["taken"] < 10
+
+
+def test_the_steps_of_several_densities_are_known_before() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1"], ["a"], transB=1, name="first"),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Gemm", ["b", "w2"], ["y"], transB=1, name="second"),
+    ]
+    proto = model(nodes, {"w1": values(40, 20), "w2": values(8, 40)}, shape=("n", 20), output=("n", 8))
+    data = {"x": values(200, 20)}
+    one = inspect(proto, data, {"density": 0.1, "epochs": 6}).time.steps
+    fields = {"frontier": "0.5,0.2,0.1", "epochs": 6}
+    found = inspect(proto, data, fields)
+    assert found.density is not None
+    assert found.density.requested == 0.1
+    result = prune(proto, data, parse_spec(fields))
+    assert found.time.steps == result.report.settings["steps_done"]
+    assert one is not None
+    assert 1.7 * one < found.time.steps < 2.3 * one
+    assert "3 densities take" in found.time.how
+    searched = inspect(proto, data, {"target": {"max_error_increase": 0.1}, "epochs": 6})
+    assert searched.density is not None
+    assert searched.density.requested is None
+    assert searched.time.steps is not None
+    assert 3.0 * one < searched.time.steps < 5.0 * one
