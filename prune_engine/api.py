@@ -214,7 +214,7 @@ def inspect(
             raise
         problems.append(error)
     source = _read_model(model, raw, asked, labels)
-    density = asked.density if has_density else None
+    density = min(asked.densities, default=None) if has_density else None
     return examine(source, asked, density=density, raw=raw, problems=problems, notes=notes)
 
 
