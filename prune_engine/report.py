@@ -304,7 +304,6 @@ class Report(_Part):
         if self.target is not None:
             goals["target"] = self.target.model_dump(exclude={"asked", "tried"})
         return {
-            **goals,
             "metric": quality.metric.name,
             "before": {
                 quality.metric.name: quality.dense.value,
@@ -322,4 +321,5 @@ class Report(_Part):
                 "multiply_adds": self.operations.effective,
                 "latency_ms": latency.after.median_ms if latency else None,
             },
+            **goals,
         }
