@@ -121,6 +121,16 @@ def test_a_net_without_convolutions_stays_as_it_is() -> None:
     assert renormalise(net, task, SPEC, 64, fresh=False)[0] == 0  # type: ignore[arg-type]
 
 
+def test_a_net_of_few_convolutions_stays_as_it_is(tmp_path: Path) -> None:
+    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 10))
+    export(net, torch.zeros(1, 1, 8, 8), tmp_path / "few.onnx")
+    module = import_onnx(onnx.load(tmp_path / "few.onnx"))
+    count, why = renormalise(module, images(), SPEC, 64, fresh=False)  # type: ignore[arg-type]
+    assert (count, len(module.renormalisable())) == (0, 3)
+    assert "so few convolutions" in why
+
+
 def images() -> tasks.Task:
     """The digits with their axes."""
     _, task = tasks.digits()
