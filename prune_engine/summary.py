@@ -32,9 +32,7 @@ def model_info(source: SourceModel, module: OnnxModule) -> ModelInfo:
     )
 
 
-def layer_rows(
-    module: OnnxModule, masks: Mapping[str, np.ndarray], layout: Layout
-) -> list[LayerRow]:
+def layer_rows(module: OnnxModule, masks: Mapping[str, np.ndarray], layout: Layout) -> list[LayerRow]:
     """A row for each weight that has a mask, in the graph's order."""
     rows = []
     laid = {layer.name: layer for layer in layout.layers}

@@ -41,9 +41,11 @@ def verify(
     Raises:
         VerificationError: a check failed; the message lists which and why.
     """
-    checks = [_exact_density(original, pruned, masks, layout.kept(density), started)]
+    wanted = layout.kept(density)
+    checks = [_exact_density(original, pruned, masks, wanted, started)]
     if not isinstance(layout.granularity, SingleWeights):
-        counted = read_values(pruned, masks) if started is None else masks
+        own_zeros = started is not None or wanted == layout.prunable
+        counted = masks if own_zeros else read_values(pruned, masks)
         checks.append(_whole_units(counted, layout))
     if started is not None:
         checks.append(values_unchanged(started, pruned, module, masks))
@@ -89,7 +91,10 @@ def _exact_density(
 
 
 def _whole_units(values: Mapping[str, np.ndarray], layout: Layout) -> Check:
-    """Counted in the written file (in the masks, where weights keep their zeros): every group of n:m has n that are not zero, every block all or none."""
+    """Every group of n:m has n that are not zero, every block all or none.
+
+    Counted in the written file; where kept weights may be zeros that the model came with, in the masks.
+    """
     counts = np.concatenate(
         [
             np.count_nonzero(unit_view(values[layer.name], weight, layout.granularity), axis=1)

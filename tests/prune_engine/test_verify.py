@@ -13,7 +13,7 @@ from prune_engine.data.built_in import digits
 from prune_engine.errors import VerificationError
 from prune_engine.formats import OnnxModule, import_onnx, write_back
 from prune_engine.gates import Layout, lay_out
-from prune_engine.granularity import SingleWeights
+from prune_engine.granularity import Blocks, Patterns, SingleWeights
 from prune_engine.verify import verify
 from tests.trained import digits_net, export
 
@@ -61,6 +61,34 @@ def test_one_weight_too_many_fails(pruned: tuple[onnx.ModelProto, OnnxModule, Ma
         module.weights[name][tuple(np.argwhere(~mask)[0])] = 1.0
     with pytest.raises(VerificationError, match=r"exact density: 3233 of 6464 .* 1 off mask"):
         verify(proto, write_back(proto, module.state_values()), module, masks, plain(module), DENSITY, FEED)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "said"),
+    [
+        (Patterns(2, 4), r"every group is 2:4: 1614 of 1616 groups of 4 have exactly 2 that are not zero"),
+        (Blocks(1, 4), r"blocks of 1x4 are whole: .* 1616 are mixed"),
+    ],
+)
+def test_a_group_or_block_that_is_broken_fails(
+    pruned: tuple[onnx.ModelProto, OnnxModule, Masks], granularity: Patterns | Blocks, said: str
+) -> None:
+    proto, module, _ = pruned
+    masks: Masks = {}
+    with torch.no_grad():
+        for weight in module.prunable:
+            values = module.weights[weight.name]
+            mask = torch.zeros(weight.shape)
+            mask[:, ::2] = 1.0
+            values.copy_(torch.ones_like(values) * mask)
+            masks[weight.name] = mask.bool().numpy()
+        values[0, :2] = torch.tensor([0.0, 1.0])  # still 2 of 4
+        values[1, 0], values[1, 5] = 0.0, 1.0  # 1 of 4 and 3 of 4: as many as before
+        masks[weight.name] = (values != 0).numpy()
+    names = [weight.name for weight in module.prunable]
+    layout = lay_out(module.prunable, names, granularity)
+    with pytest.raises(VerificationError, match=said):
+        verify(proto, write_back(proto, module.state_values()), module, masks, layout, DENSITY, FEED)
 
 
 def test_another_graph_fails(pruned: tuple[onnx.ModelProto, OnnxModule, Masks]) -> None:
