@@ -73,6 +73,7 @@ def resolve(
     rows: int,
     fixed_batch: int | None = None,
     labelled: bool,
+    numbers: bool = False,
     row_operations: int | None = None,
     device: str = "cpu",
 ) -> Settings:
@@ -85,6 +86,7 @@ def resolve(
         rows: training rows.
         fixed_batch: batch size that the model demands; a step then takes a multiple of it.
         labelled: whether there are labels; without them all of the loss is distillation.
+        numbers: whether numbers are learned, not classes.
         row_operations: multiply-adds of one row forward, None: not known.
         device: "cpu" or "cuda".
 
@@ -104,7 +106,8 @@ def resolve(
         epochs, why = choose_epochs(spec.effort, steps_per_epoch, batch_size, row_operations, device)
     else:
         epochs, why = spec.epochs, "as asked"
-    rule = gate_rule(spec, kept=kept, neurons=neurons, steps=epochs * steps_per_epoch, exchange=layout.plain)
+    steps, plain = epochs * steps_per_epoch, layout.plain
+    rule = gate_rule(spec, kept=kept, neurons=neurons, steps=steps, exchange=plain, numbers=numbers)
     rule = adapted(rule, spec)
     fix_mask_at = max(rule.fix_mask_at, rule.anneal_until)
     return Settings(

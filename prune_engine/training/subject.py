@@ -103,6 +103,7 @@ class Subject:
             rows=len(train),
             fixed_batch=fixed,
             labelled=labels is not None and self.prepared.task != "distillation",
+            numbers=self.prepared.task == "regression",
             row_operations=self._row_operations(inputs),
             device=self.device.type,
         )

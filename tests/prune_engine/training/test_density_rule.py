@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_engine.spec import PruneSpec
-from prune_engine.training.density_rule import end_of_gates, gate_rule, scarcity, shift_share
+from prune_engine.training.density_rule import end_of_gates, gate_rule, plenty, scarcity, shift_share
 
 LENET = 410
 
@@ -20,6 +20,27 @@ def test_lenet_at_one_per_cent_is_plenty_and_at_a_seventh_of_it_scarce() -> None
 @given(kept=st.integers(1, 10**6), more=st.integers(0, 10**6), neurons=st.integers(1, 10**5))
 def test_more_weights_are_never_scarcer(kept: int, more: int, neurons: int) -> None:
     assert 0.0 <= scarcity(kept + more, neurons) <= scarcity(kept, neurons) <= 1.0
+
+
+def test_noise_falls_on_where_plenty_of_weights_are_left() -> None:
+    def noise(kept: int) -> float:
+        return gate_rule(PruneSpec(density=0.1), kept=kept, neurons=LENET).gate_noise
+
+    assert plenty(2662, LENET) == pytest.approx(0.0, abs=0.01)
+    assert plenty(20 * LENET, LENET) == 1.0
+    assert noise(399) == 0.5
+    assert noise(2662) == pytest.approx(0.2, abs=0.01)
+    assert 0.05 < noise(5000) < 0.2
+    assert noise(26620) == pytest.approx(0.05)
+
+
+def test_the_teacher_says_less_of_numbers_than_of_classes() -> None:
+    def share(kept: int, numbers: bool) -> float:
+        return gate_rule(PruneSpec(density=0.1), kept=kept, neurons=LENET, numbers=numbers).distillation
+
+    assert share(26620, numbers=False) == 0.7
+    assert share(26620, numbers=True) == 0.3
+    assert share(399, numbers=False) == share(399, numbers=True) == 0.0
 
 
 def test_what_the_user_gives_is_taken() -> None:
