@@ -1,4 +1,4 @@
-"""Which weights are gated: patterns on names of weights and nodes, and what is said where they fit nothing."""
+"""Which weights are gated: patterns on names of weights and nodes, and what is said where none fits."""
 
 from __future__ import annotations
 
