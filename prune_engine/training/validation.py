@@ -1,4 +1,4 @@
-"""The metric on held-out rows: for the training curve; and, on rows of its own, for the search of a target."""
+"""The metric on held-out rows: for the training curve; on rows of its own, for the search of a target."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_every_error_answer_is_a_problem(document: dict[str, Any]) -> None:
 def test_the_body_of_a_submission_has_every_field(document: dict[str, Any]) -> None:
     body = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert set(body["schema"]["properties"]) == set(KNOWN)
-    assert set(body["schema"]["required"]) == {"model", "dataset", "density"}
+    assert set(body["schema"]["required"]) == {"model", "dataset"}
     for name in PruneSpec.model_fields:
         assert body["schema"]["properties"][name]["description"], name
     for example in body["examples"].values():
