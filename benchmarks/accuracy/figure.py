@@ -1,4 +1,7 @@
-"""The picture: the metric against the density (logarithmic), a panel a task, a line a method."""
+"""The picture: the metric against the density (logarithmic), a panel a task, a line a method.
+
+Hollow marks: what a method was left with by itself, where that was more than asked for.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def write_figure(tasks: Sequence[Task], runs: Sequence[Run], folder: Path) -> No
     columns = min(len(panels), 2)
     count = math.ceil(len(panels) / columns)
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(5.2 * columns, 3.6 * count + 0.9), layout="constrained")
+        figure = Figure(figsize=(5.8 * columns, 3.6 * count + 2.2 - 0.5 * columns), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(count, columns, squeeze=False).flatten()
         for axes, (task, mine, device) in zip(grid, panels, strict=False):
@@ -65,7 +68,7 @@ def write_figure(tasks: Sequence[Task], runs: Sequence[Run], folder: Path) -> No
             for axes in grid
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
         figure.savefig(folder / "accuracy.svg", metadata={"Date": None})
         figure.savefig(folder / "accuracy.png", dpi=120, metadata={"Software": None})
 
@@ -93,6 +96,11 @@ def _panel(axes: Axes, task: Task, runs: Sequence[Run], device: str) -> None:
             capsize=2,
             zorder=3 if method == "gumbel" else 2,
         )
+        left = [(100 * summary.reached, summary.reached_mean) for _, summary in points if summary.cut]
+        if left:
+            axes.scatter(
+                *zip(*left, strict=True), facecolors="none", edgecolors=colour, marker=marker, zorder=2
+            )
     known = [figure for figure in PUBLISHED if figure.task == task.name]
     if known:
         places = [100 * figure.density for figure in known], [figure.accuracy for figure in known]
@@ -102,6 +110,7 @@ def _panel(axes: Axes, task: Task, runs: Sequence[Run], device: str) -> None:
     _frame(axes, task, [summary.mean for points in lines.values() for _, summary in points], dense)
     axes.set_xscale("log")
     ticks = [100 * cell.density for cell in cells]
+    axes.set_xlim(0.85 * min(ticks), 1.18 * max(ticks))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_title(f"{task.title}{' on CUDA' if device == 'cuda' else ''}, {length} epochs", fontsize=11)

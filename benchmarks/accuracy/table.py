@@ -25,11 +25,11 @@ chosen on held-out training rows by the same small search ([settings.json](../ac
 the figures), then it trained on all training rows. Figures are of the test rows at the end of the training,
 mean and standard deviation over the seeds. "Left by itself" is the density that a method ended at; where
 that is more than asked for, the weights with the highest scores (keep logits, magnitudes) were kept and the
-rest cut away without further training. The first paper aims at as few weights as the loss allows, whatever
-is asked for, so one training can stand for several densities. Convolutional nets are trained channels-last
-and in bfloat16 where the processor has it, peers as ours; measured in float32. Seconds are processor time
-with one thread; ours includes reading, exporting and checking the files. Rows marked "published" were not
-run by us: other dense nets, other lengths of training.
+rest cut away without further training (hollow marks in the picture: before that). The first paper aims at
+as few weights as the loss allows, whatever is asked for, so one training can stand for several densities.
+Convolutional nets are trained channels-last and in bfloat16 where the processor has it, peers as ours;
+measured in float32. Seconds are processor time with one thread; ours includes reading, exporting and
+checking the files. Rows marked "published" were not run by us: other dense nets, other lengths of training.
 """
 
 
