@@ -40,7 +40,6 @@ class Descent:
     """
 
     def __init__(self, subject: Subject, settings: Settings, clock: Clock, emit: Listener) -> None:
-        self._started = time.monotonic()
         self._emit = emit
         self.run = Run(subject, settings, clock, emit)
         self.density = 1.0

@@ -101,6 +101,6 @@ def test_the_curve_of_several_densities_is_shown(browser: Browser, tmp_path: Pat
             "0.02",
         ]
         assert section.get_by_text("models/density-0.05.onnx").is_visible()
-        labels = section.locator("figure svg text").all_inner_texts()
+        labels = section.locator("figure svg text").all_text_contents()
         assert {"0.5", "0.02", "density"} <= set(labels)
         assert page.locator("figure#quality-by-density").count() == 1
