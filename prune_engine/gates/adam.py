@@ -31,6 +31,7 @@ class ChunkedAdam:
         self._step = torch.zeros((), dtype=torch.float32, device=values.device)
         self.average: Tensor | None
         self.square: Tensor | None
+        self._views: tuple[Views, ...]
         self.release()
 
     def begin(self, rate: float) -> None:
@@ -59,10 +60,19 @@ class ChunkedAdam:
             maximize=False,
         )
 
+    def hand_over(self, index: Tensor) -> State:
+        """`state()` of the values at `index` alone; of the others the moments are forgotten."""
+        if self.average is None or self.square is None:
+            return {}
+        self._views = ()
+        step, average, self.average = self._step.clone(), self.average[index], None
+        square, self.square = self.square[index], None
+        return {"step": step, "exp_avg": average, "exp_avg_sq": square}
+
     def release(self) -> None:
         """Forget the moments; `load` brings others."""
         self.average = self.square = None
-        self._views: tuple[Views, ...] = ()
+        self._views = ()
 
     def state(self) -> State:
         """Step count and moments, named as `torch.optim.Adam` names them; empty before the first step."""

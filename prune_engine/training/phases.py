@@ -129,7 +129,7 @@ class FixedMaskPhase:
         mask: flat, bool, over the prunable weights.
         learning_rate: peak.
         weight_decay: decoupled, on prunable weights.
-        before: the optimiser of the phase before; its moments are carried on.
+        before: the optimiser of the phase before; its moments are carried on, and gone from there.
         regrowth: exchanges kept weights for others until `fix`; None: the mask is fixed from the start.
         rate_pause: from where to where in the training the learning rate stands still.
         trains: False: no value changes any more.
@@ -158,15 +158,10 @@ class FixedMaskPhase:
         self._index = torch.nonzero(torch.cat([mask, others])).squeeze(1)
         self._kept = self._index.numel() - others.numel()
         self._values = flat.values[self._index]
-        self._values.grad = torch.zeros_like(self._values)
         self.density = self._kept / flat.prunable
         self._optimiser = torch.optim.Adam([self._values], lr=learning_rate, fused=True)
-        if before is not None and (moments := before.state()):
-            self._optimiser.state[self._values] = {
-                name: value[self._index] if value.dim() else value.clone()
-                for name, value in moments.items()
-                if isinstance(value, Tensor)
-            }
+        if before is not None and (moments := before.hand_over(self._index)):
+            self._optimiser.state[self._values] = moments
         flat.shown[: flat.prunable].zero_()
 
     def before_forward(self, progress: float) -> None:

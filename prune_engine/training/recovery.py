@@ -21,6 +21,8 @@ INTERVAL = 0.05
 """Of the schedules, between two snapshots: what a step back costs at most."""
 
 STEPS_BACK = 2
+PART = 1 << 20
+"""Numbers that are looked at together."""
 IN_MEMORY = 64 << 20
 """Bytes of a snapshot beyond which it lies in a file without a name."""
 
@@ -96,10 +98,15 @@ def _require_finite(run: Run) -> None:
     for name, value in live(run).items():
         if isinstance(value, Tensor) and name.startswith(("training.", "buffers.")):
             counts = value.is_floating_point() and not name.startswith(_MAY_OVERFLOW)
-            if counts and not bool(torch.isfinite(value).all()):
+            if counts and not _finite(value):
                 raise DivergedError(
                     f"weights became NaN or infinite at training step {run.clock.step}", param="learning_rate"
                 )
+
+
+def _finite(value: Tensor) -> bool:
+    """In parts, as what lies between is as long as what is looked at."""
+    return all(bool(torch.isfinite(part).all()) for part in torch.split(value.reshape(-1), PART))
 
 
 def _at_the_start(run: Run) -> str:

@@ -120,6 +120,7 @@ class Run:
 
     def close_gates(self) -> None:
         """From now on the density is exact: weights are exchanged, where the settings say so, until `fix`."""
+        self.method.release()
         self.phase = self.fixed_phase(self.method.mask(), exchanging=True)
         self.pruning.release()
 
