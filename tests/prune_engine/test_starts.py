@@ -16,6 +16,7 @@ from prune_engine import PruneResult, PruneSpec, inspect, prune
 from prune_engine.data.built_in import digits
 from prune_engine.errors import SpecError
 from prune_engine.formats import read_values
+from prune_engine.inspection_page import render_inspection
 from prune_engine.page import render_html
 from prune_engine.report import Check
 from tests.quantised import float_net, quantise
@@ -71,6 +72,9 @@ def test_nodes_have_names_for_patterns_and_the_inspection_shows_both(model: Path
     ]
     assert sum(weight.share for weight in found.weights) == pytest.approx(1.0)
     assert [left.name for left in found.left_out] == ["5.weight"]
+    page = render_inspection(found)
+    assert "1 more weight is left out, with 320 values." in page
+    assert "no pattern of include fits it" in page
     assert found.parameters.prunable == FIRST + SECOND
     assert found.density is not None
     assert found.density.kept == round(0.1 * (FIRST + SECOND))

@@ -1,0 +1,54 @@
+"""The spec's own checks: patterns as text or lists, and fields that contradict each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prune_engine.errors import SpecError
+from prune_engine.spec import PruneSpec, parse_spec
+
+
+@pytest.mark.parametrize(
+    ("sent", "patterns"),
+    [
+        ("*fc3*", ("*fc3*",)),
+        ("a*, b* ,", ("a*", "b*")),
+        ('["a*", "b, c"]', ("a*", "b, c")),
+        ("[ab]*", ("[ab]*",)),
+        ("[1]", ("[1]",)),
+        ("[" * 5000, None),
+        (["x"], ("x",)),
+        ("", ()),
+        ("[]", ()),
+    ],
+)
+def test_patterns_come_as_one_as_several_or_as_json(sent: Any, patterns: tuple[str, ...] | None) -> None:
+    if patterns is None:
+        with pytest.raises(SpecError, match="at most 1000 characters"):
+            parse_spec({"density": 0.5, "include": sent})
+        return
+    spec = parse_spec({"density": 0.5, "include": sent})
+    assert spec.include == patterns
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize("wrong", [[1], [""], {"a": 1}, 7, [["a"]]])
+def test_what_is_no_pattern_is_refused(wrong: Any) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_spec({"density": 0.5, "exclude": wrong})
+    assert refused.value.param == "exclude"
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "fix_mask_at"])
+def test_weights_that_stay_have_no_rate_no_decay_and_nothing_after_the_mask(field: str) -> None:
+    with pytest.raises(SpecError, match=f"^{field}: with train_weights false") as refused:
+        parse_spec({"density": "0.5", "train_weights": "false", field: "0.5"})
+    assert refused.value.param == field
+    assert getattr(parse_spec({"density": 0.5, field: 0.5}), field) == 0.5
+
+
+def test_defaults_prune_everything_and_train_it_from_where_it_is() -> None:
+    spec = PruneSpec(density=0.5)
+    assert (spec.include, spec.exclude, spec.train_weights, spec.init) == ((), (), True, "given")
