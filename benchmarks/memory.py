@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -34,7 +35,7 @@ def network() -> nn.Sequential:
     """Linear layers with ReLU between them."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for inputs, outputs in pairwise(WIDTHS):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -122,7 +123,7 @@ def main() -> None:
     if only:
         print(json.dumps(dense() if only == "dense" else gated(float(only))))
         return
-    weights = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+    weights = sum(a * b for a, b in pairwise(WIDTHS))
     of_dense = measured("dense")
     allowed = ALLOWED_FACTOR * of_dense + ALLOWED_BYTES * weights
     rows = [{"training": "dense", "peak MiB": of_dense >> 20, "bytes a weight": round(of_dense / weights, 1)}]
@@ -141,8 +142,8 @@ def main() -> None:
         "What gates cost in memory: the highest resident memory of a training",
         rows,
         [
-            f"An MLP of {weights / 1e6:.1f} million weights, batch {BATCH}, float32, one thread; each training "
-            "in a process of its own (`python -m benchmarks.memory`).",
+            f"An MLP of {weights / 1e6:.1f} million weights, batch {BATCH}, float32, one thread; each "
+            "training in a process of its own (`python -m benchmarks.memory`).",
             "At most: 1.25 times dense and 12 bytes a prunable weight.",
         ],
     )
