@@ -85,6 +85,7 @@ def _prune(
     if not quiet:
         show_report(result.report, Console())
         errors.print(
-            f"wrote {', '.join(name for name in files if not name.startswith('figures/'))} into {out}/", markup=False
+            f"wrote {', '.join(name for name in files if not name.startswith('figures/'))} into {out}/",
+            markup=False,
         )
     return 0

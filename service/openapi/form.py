@@ -64,7 +64,7 @@ def request_body(required: Sequence[str] = ("model", "dataset")) -> dict[str, An
                     },
                     "several densities": {
                         "summary": "One model at each of several densities, and the curve",
-                        "value": {"model": "(net.onnx)", "dataset": "mnist", "frontier": [0.5, 0.2, 0.1, 0.05]},
+                        "value": {"model": "(net.onnx)", "dataset": "mnist", "frontier": [0.5, 0.2, 0.1]},
                     },
                     "own data": {
                         "summary": "A model and a file, with a shorter training",

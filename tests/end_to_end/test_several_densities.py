@@ -1,4 +1,4 @@
-"""frontier and target over HTTP: one job, a model at each density and the curve; or a density that is found."""
+"""frontier and target over HTTP: a model at each density and the curve; or a density that is found."""
 
 from __future__ import annotations
 
