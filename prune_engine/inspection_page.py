@@ -63,9 +63,8 @@ def left_out_sentence(left_out: Sequence[LeftOut]) -> str:
     """How much could be pruned and is not, as it was asked."""
     number = len(left_out)
     values = sum(math.prod(one.shape) for one in left_out)
-    return (
-        f"{count(number)} more weight{' is' if number == 1 else 's are'} left out, with {count(values)} values."
-    )
+    are = "weight is" if number == 1 else "weights are"
+    return f"{count(number)} more {are} left out, with {count(values)} values."
 
 
 def outlook(inspection: Inspection) -> Iterator[Line]:

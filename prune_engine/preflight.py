@@ -62,8 +62,8 @@ def start_warnings(spec: PruneSpec, module: OnnxModule, fresh: FreshValues | Non
     said = []
     if fresh is not None:
         said.append(
-            f"init=random: training starts from fresh weights (seed {spec.seed}), not from those of the file; "
-            "what is called dense is the file as it was sent."
+            f"init=random: training starts from fresh weights (seed {spec.seed}), not from those of the "
+            "file; what is called dense is the file as it was sent."
         )
         if fresh.kept:
             names = ", ".join(f"'{name}'" for name in fresh.kept[:_SHOWN])

@@ -240,7 +240,7 @@ def _choose(
 
 
 def starts_untaught(spec: PruneSpec) -> bool:
-    """Whether training starts from fresh weights and without a teacher: then the sent ones need not be good."""
+    """Whether training starts from fresh weights, without a teacher: the sent ones need not be good."""
     return spec.init == "random" and spec.distillation in ("auto", 0.0)
 
 
