@@ -71,7 +71,7 @@ def start_warnings(spec: PruneSpec, module: OnnxModule, fresh: FreshValues | Non
             said.append(f"init=random: no fresh values are known for {names}{more}; they start as they came.")
     elif not spec.train_weights and set(module.state_values()) - set(module.weights):
         said.append(
-            "train_weights=false: BatchNormalization keeps its running statistics too, which are those of the "
+            "train_weights=false: BatchNormalization keeps its running statistics too, those of the "
             "dense network."
         )
     return said
