@@ -14,7 +14,7 @@ from prune_engine.data.transform import Transform
 
 MATERIALISE_BYTES = 1 << 30
 _CHUNK_BYTES = 64 << 20
-_DEVICE_BYTES = 8 << 30
+_DEVICE_SHARE = 0.25
 
 
 class Rows:
@@ -70,12 +70,15 @@ class Rows:
         return sum(rows[0].numel() * rows.element_size() for rows in self._stored) if self._count else 0
 
     def to(self, device: torch.device | str) -> Rows:
-        """The same rows on another device; more than 8 GiB stay in main memory and follow batch by batch."""
+        """The same rows on another device.
+
+        What takes more than a quarter of a GPU's free memory stays in main memory and follows batch by batch.
+        """
         moved = object.__new__(Rows)
         moved.device, moved.names = torch.device(device), self.names
         moved._count, moved._transforms = self._count, self._transforms
         moved.planes = self.planes
-        stays = sum(rows.numel() * rows.element_size() for rows in self._stored) > _DEVICE_BYTES
+        stays = sum(rows.numel() * rows.element_size() for rows in self._stored) > _room(moved.device)
         moved._stored = self._stored if stays else tuple(rows.to(moved.device) for rows in self._stored)
         moved.labels = None if self.labels is None else self.labels.to(moved.device)
         return moved
@@ -85,7 +88,9 @@ class Rows:
         inputs = []
         for position, stored in enumerate(self._stored):
             rows = stored[index] if isinstance(index, slice) else stored[index.to(stored.device)]
-            rows = rows.to(self.device)
+            if self.device.type == "cuda" and rows.device.type == "cpu":
+                rows = rows.pin_memory()  # so that the copy is not waited for
+            rows = rows.to(self.device, non_blocking=True)
             inputs.append(rows if self._transforms is None else self._transforms[position](rows))
         if self.labels is None:
             return tuple(inputs), None
@@ -95,6 +100,13 @@ class Rows:
         """Inputs of these rows by name, as onnxruntime takes them."""
         inputs, _ = self.batch(index)
         return {name: rows.cpu().numpy() for name, rows in zip(self.names, inputs, strict=True)}
+
+
+def _room(device: torch.device) -> float:
+    """Bytes of rows that may be kept on `device`."""
+    if device.type != "cuda":
+        return float("inf")
+    return _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _apply(transform: Transform, rows: Tensor) -> Tensor:
