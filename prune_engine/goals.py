@@ -24,10 +24,10 @@ class Target(BaseModel):
         None, description="Error that may be added, relative to the dense model's: 0.05 is 5 % more."
     )
 
-    rows: Literal["training", "held_out"] = Field(
-        "training",
-        description="What the search measures on. `training`: training rows that are held back for it. "
-        "`held_out`: half of the held-out rows; the report then measures on the other half.",
+    rows: Literal["held_out", "training"] = Field(
+        "held_out",
+        description="What the search measures on. `held_out`: half of the held-out rows; the report then "
+        "measures on the other half. `training`: training rows that are held back for it.",
     )
 
     @model_validator(mode="before")

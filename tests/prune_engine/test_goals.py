@@ -76,4 +76,4 @@ def test_a_stand_in_is_for_specs_without_a_goal() -> None:
         assert has_goal(fields)
         assert with_density(fields, 0.9) == fields
     assert not has_goal({"granularity": "4x1"})
-    assert not has_goal({"granularity": "nonsense"})
+    assert has_goal({"granularity": "nonsense"})  # refused for that, not for a missing density
