@@ -36,7 +36,7 @@ def test_it_goes_on_from_its_state_to_the_same_bits() -> None:
     first.begin(0.1)
     first.update(slice(0, 10), gradient)
     other.copy_(one)
-    second.load({name: value for name, value in first.state().items()})
+    second.load(dict(first.state()))
     for adam in (first, second):
         adam.begin(0.05)
         adam.update(slice(0, 10), gradient.square())
