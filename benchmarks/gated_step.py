@@ -4,13 +4,15 @@
 
 Both steps run the same network, loss and batch, and Adam in its fused form; they take turns, so that whatever
 else the machine does hits both alike. The gated step is the whole of it: hold the density, sample, forward,
-backward, turn the gradients, Adam on weights and logits. The fixed-mask step is that of fine-tuning.
+backward, turn the gradients, Adam on weights and logits. The fixed-mask step is that of fine-tuning. Where
+the extra `bench` is installed, NNCF's step of learned masks (`nncf.prune`, RB) takes its turns as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import random
 import statistics
 import time
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.accuracy.peers.nncf_peers import NncfRb
 from benchmarks.machine import store
 from prune_engine.gates import FlatParameters
 from prune_engine.methods import Gumbel, MethodSettings
@@ -73,6 +76,19 @@ def resnet20() -> nn.Sequential:
 def lenet() -> nn.Sequential:
     """784-300-100-10 with ReLU."""
     return nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
+
+
+class Held(nn.Module):
+    """A network inside of another module: NNCF cannot put its hooks into an `nn.Sequential`."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the network's."""
+        y: Tensor = self.net(x)
+        return y
 
 
 class Fast(nn.Module):
@@ -137,6 +153,24 @@ def gated_steps(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Callable[[], None
     return stepper(*phases[0]), stepper(*phases[1])
 
 
+def rb_step(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """A step of NNCF's learned masks as its users train them, on a copy of `net`."""
+    twin = copy.deepcopy(net)
+    inner = Held(twin.net if isinstance(twin, Fast) else twin)
+    peer = NncfRb(inner, x, DENSITY, {"rate": 1e-4, "mask_rate": 0.1}, 10_000)
+    trained = Fast(peer.net) if isinstance(twin, Fast) else peer.net
+    optimiser, after_step = peer.optimiser()
+
+    def step() -> None:
+        peer.before_step(1, peer.steps)
+        torch.autograd.backward(functional.cross_entropy(trained(x), y) + peer.penalty())
+        optimiser.step()
+        after_step()
+        optimiser.zero_grad()
+
+    return step
+
+
 def wait(device: torch.device) -> None:
     """Until the device has done what it was given."""
     if device.type == "cuda":
@@ -148,6 +182,8 @@ def compare(name: str, net: nn.Module, x: Tensor, pairs: int) -> dict[str, float
     y = torch.randint(0, 10, (len(x),), generator=torch.Generator().manual_seed(0)).to(x.device)
     gated, fixed = gated_steps(net, x, y)
     steps = {"dense": dense_step(net, x, y), "gated": gated, "fixed mask": fixed}
+    if importlib.util.find_spec("nncf"):
+        steps["NNCF RB"] = rb_step(net, x, y)
     times: dict[str, list[float]] = {kind: [] for kind in steps}
     # In a random order: with a fixed one, the slices of a busy machine's scheduler hit always the same kind.
     order = random.Random(0)
@@ -168,6 +204,7 @@ def compare(name: str, net: nn.Module, x: Tensor, pairs: int) -> dict[str, float
         "fixed mask": round(1e3 * medians["fixed mask"], 3),
         "gated / dense": round(medians["gated"] / medians["dense"], 3),
         "fixed mask / dense": round(medians["fixed mask"] / medians["dense"], 3),
+        "NNCF RB / dense": round(medians["NNCF RB"] / medians["dense"], 3) if "NNCF RB" in medians else None,
         "at most": TARGETS[name],
     }
 
@@ -199,6 +236,8 @@ def main() -> None:
         )
     else:
         print("resnet-20 on a GPU: left out, there is none")
+    if not importlib.util.find_spec("nncf"):
+        print("NNCF's step: left out, it comes with the extra `bench`")
     store(
         "gated_step",
         "What gates cost: medians of one training step, in milliseconds",
