@@ -23,6 +23,7 @@ from benchmarks.accuracy.tasks import Task
 
 LOOKS: dict[str, tuple[str, str, str]] = {
     "gumbel": ("#0b62a8", "o", "gumbel (ours)"),
+    "gumbel-unmoved": ("#0b62a8", "P", "gumbel, images not moved"),
     "magnitude": ("#5fa8dd", "s", "magnitude (ours)"),
     "torch-gradual": ("#b4540a", "^", PEERS["torch-gradual"].title),
     "nncf-magnitude": ("#2c7d43", "v", PEERS["nncf-magnitude"].title),

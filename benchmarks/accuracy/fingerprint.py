@@ -14,7 +14,16 @@ from benchmarks.accuracy.peers import PEERS, Settings
 from benchmarks.accuracy.rows import ROOT
 from benchmarks.accuracy.tasks import Task
 
-OURS = ("gumbel", "magnitude")
+UNMOVED = "gumbel-unmoved"
+"""Our rule without the small moves of the images, which peers are not trained with."""
+
+OURS: dict[str, dict[str, str]] = {
+    "gumbel": {"method": "gumbel"},
+    UNMOVED: {"method": "gumbel", "augmentation": "off"},
+    "magnitude": {"method": "magnitude"},
+}
+"""What of the spec makes each of our methods."""
+
 RULE = ("gates", "methods", "training")
 """The parts of the engine that decide what comes out."""
 

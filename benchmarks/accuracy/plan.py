@@ -57,6 +57,8 @@ def due(selection: Selection, stored: Mapping[Key, Run], choices: Choices) -> li
                     continue
                 for method in selection.methods:
                     settings = None
+                    if method == fingerprint.UNMOVED and not task.moves:
+                        continue
                     if method in PEERS:
                         if missing(method):
                             continue

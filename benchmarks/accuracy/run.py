@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy.dense import DenseNet
+from benchmarks.accuracy.fingerprint import OURS
 from benchmarks.accuracy.loop import in_thousands, measure, steps_of, train
 from benchmarks.accuracy.nets import prunable
 from benchmarks.accuracy.peers import PEERS, Settings
@@ -139,7 +140,7 @@ def run_ours(
     spec = PruneSpec.model_validate(
         {
             "density": density,
-            "method": method,
+            **OURS[method],
             "epochs": epochs,
             "batch_size": task.batch_size,
             "seed": seed,
