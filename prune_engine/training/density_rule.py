@@ -3,9 +3,9 @@
 Measured in `benchmarks/lab-book.md`. With few left, noise and a high learning rate find a better topology,
 and the teacher only distracts; and after the gates, single weights that are exchanged for others still find
 a better one. With many left, the noise of so many gates at once only disturbs, all the more the more there
-are, and the teacher helps; less where numbers are learned, as a pruned network can be better than its dense
-one there. The magnitude prior and a large epsilon, so that logits without gradient do not drift, are right
-for both.
+are, and the learning rate falls, as the network is nearly what it was. The teacher helps; less where numbers
+are learned, as a pruned network can be better than its dense one there. The magnitude prior and a large
+epsilon, so that logits without gradient do not drift, are right for both.
 """
 
 from __future__ import annotations
@@ -69,6 +69,17 @@ def plenty(kept: int, neurons: int) -> float:
     return min(max(share, 0.0), 1.0)
 
 
+SLOWEST = 0.1
+
+
+def ease(kept: int, neurons: int) -> float:
+    """Factor on the learning rate of given weights: the more are left, the less is to be learned anew.
+
+    1 where no more than plenty are left per neuron, then falling as their inverse, to a tenth at least.
+    """
+    return max(min(PLENTY_LEFT * neurons / kept, 1.0), SLOWEST)
+
+
 SHORT, LONG = 4_290, 12_870
 """Steps of ten and of thirty epochs of MNIST at batch 128, which the end of the gates was measured with."""
 
@@ -99,6 +110,7 @@ def gate_rule(
     layers would not survive it.
     """
     scarce = scarcity(kept, neurons)
+    slow = ease(kept, neurons) if spec.init == "given" else 1.0
     shift = min(2.0 * (1.0 - scarce), 1.0)
 
     def choose(asked: Auto | float, many: float, few: float) -> float:
@@ -106,7 +118,7 @@ def gate_rule(
 
     if spec.method == "magnitude":
         return Rule(
-            learning_rate=choose(spec.learning_rate, 3e-3, 3e-3),
+            learning_rate=choose(spec.learning_rate, 3e-3 * slow, 3e-3),
             distillation=choose(spec.distillation, 0.7, 0.0),
             gate_learning_rate=0.0,
             gate_prior=0.0,
@@ -122,7 +134,7 @@ def gate_rule(
     exchanged = exchange and kept >= FEWEST_EXCHANGED
     few_gated = end_of_gates(steps) if exchanged else 0.6
     return Rule(
-        learning_rate=choose(spec.learning_rate, 5e-3, 1e-2),
+        learning_rate=choose(spec.learning_rate, 5e-3 * slow, 1e-2),
         distillation=choose(spec.distillation, 0.3 if numbers else 0.7, 0.0),
         gate_learning_rate=choose(spec.gate_learning_rate, 0.1, 0.1),
         gate_prior=choose(spec.gate_prior, 2.0, 1.0),

@@ -36,7 +36,8 @@ def test_a_job_says_where_it_is(api: Api, store: JobStore) -> None:
     store.update(job_id, "pruning", Progress(fraction=0.5, step=10, total_steps=20, eta_seconds=3.0))
     job = api.client.get(f"/jobs/{job_id}").json()
     assert (job["status"], job["stage"], job["attempt"]) == ("running", "pruning", 1)
-    assert job["progress"] == {"fraction": 0.5, "step": 10, "total_steps": 20, "eta_seconds": 3.0}
+    several = {"stop": None, "stops": None, "target_density": None}
+    assert job["progress"] == {"fraction": 0.5, "step": 10, "total_steps": 20, "eta_seconds": 3.0} | several
     assert job["started_at"] is not None
     store.fail(job_id, JobError(code="labels_out_of_range", message="label 12", param="dataset"))
     job = api.client.get(f"/jobs/{job_id}").json()

@@ -34,6 +34,19 @@ def test_noise_falls_on_where_plenty_of_weights_are_left() -> None:
     assert noise(26620) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("method", ["gumbel", "magnitude"])
+def test_the_more_is_left_the_slower_given_weights_change(method: str) -> None:
+    def rate(kept: int, **fields: str) -> float:
+        return gate_rule(
+            PruneSpec.model_validate({"density": 0.1, "method": method, **fields}), kept=kept, neurons=LENET
+        ).learning_rate
+
+    assert rate(2662) == pytest.approx(rate(20 * LENET), rel=0.01)
+    assert rate(40 * LENET) == pytest.approx(rate(20 * LENET) / 2)
+    assert rate(10**6) == pytest.approx(rate(20 * LENET) / 10)
+    assert rate(10**6, init="random") == rate(20 * LENET)
+
+
 def test_the_teacher_says_less_of_numbers_than_of_classes() -> None:
     def share(kept: int, numbers: bool) -> float:
         return gate_rule(PruneSpec(density=0.1), kept=kept, neurons=LENET, numbers=numbers).distillation
