@@ -9,36 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from prune_engine.gates.fitting import MatrixWeight
 from prune_engine.report import CurvePoint, TargetInfo
 from prune_engine.spec import PruneSpec
 
 
-class PrunableInfo(Protocol):
+class PrunableInfo(MatrixWeight, Protocol):
     """What training needs to know of a prunable weight; `formats.PrunableWeight` is one."""
 
     @property
     def name(self) -> str:
         """Key in `Trainable.weights`."""
-
-    @property
-    def kind(self) -> str:
-        """Operator: Conv, Gemm, Embedding, ..."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weight."""
-
-    @property
-    def output_axis(self) -> int:
-        """Axis of the shape that counts output neurons or channels; of an embedding, rows."""
-
-    @property
-    def input_axis(self) -> int | None:
-        """Axis of the shape that counts inputs; of an embedding, features. None: none does."""
-
-    @property
-    def groups(self) -> int:
-        """Groups of a convolution, each with outputs and inputs of its own."""
 
     @property
     def nodes(self) -> tuple[str, ...]:
