@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
@@ -125,6 +126,11 @@ class Finish:
             warnings=[*result.warnings, *([unknown] if unknown else [])],
         )
 
+    @cached_property
+    def _sent_size(self) -> tuple[int, int]:
+        """Of the model as it was sent: compressed once, however many densities there are."""
+        return measure_size(self.source.proto, self.source.storage)
+
     def _quality(self, runtime: onnxruntime.InferenceSession) -> Quality:
         return measure_quality(runtime, self.prepared.holdout, self.prepared, self.dense)
 
@@ -134,6 +140,6 @@ class Finish:
         return said if self.job_id is None else {**said, JOB: self.job_id}
 
     def _size(self, pruned: onnx.ModelProto) -> SizeInfo:
-        before, before_gzip = measure_size(self.source.proto, self.source.storage)
+        before, before_gzip = self._sent_size
         after, after_gzip = measure_size(pruned, self.source.storage)
         return SizeInfo(before=before, before_gzip=before_gzip, after=after, after_gzip=after_gzip)

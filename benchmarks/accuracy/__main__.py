@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -50,39 +51,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(selection: Selection, store: Store, choices: Choices, until: float = float("inf")) -> int:
     """Make every run that is due, storing each at once; returns how many trainings that were."""
-    rows: dict[str, Rows] = {}
-    nets: dict[tuple[str, int], DenseNet] = {}
     trainings = 0
     for task in (TASKS[name] for name in selection.tasks):
-        todo = due(
-            Selection((task.name,), selection.methods, selection.densities, selection.seeds),
-            store.runs(),
-            choices,
-        )
+        mine = replace(selection, tasks=(task.name,))
+        todo = due(mine, store.runs(), choices)
         if not todo:
             continue
-        rows = {task.name: load_rows(task)}
-        nets = {}
+        rows = load_rows(task)
+        nets: dict[int, DenseNet] = {}
         for method in dict.fromkeys(
             run.method for run in todo if run.method in PEERS and run.settings is None
         ):
-            for cell, tried in choose(task, method, rows[task.name], choices):
+            for cell, tried in choose(task, method, rows, choices):
                 trainings += 1
                 _say(f"{task.name} {cell.label}: {method} tries {tried.settings}: {tried.value:.2f} held out")
                 if time.monotonic() > until:
                     return trainings
         while time.monotonic() < until:
-            todo = due(
-                Selection((task.name,), selection.methods, selection.densities, selection.seeds),
-                store.runs(),
-                choices,
-            )
+            todo = due(mine, store.runs(), choices)
             if not todo:
                 break
             first = todo[0]
-            if (task.name, first.seed) not in nets:
-                nets = {(task.name, first.seed): dense_net(task, rows[task.name], first.seed)}
-            _make(together(first, todo), rows[task.name], nets[task.name, first.seed], store)
+            if first.seed not in nets:
+                nets = {first.seed: dense_net(task, rows, first.seed)}
+            _make(together(first, todo), rows, nets[first.seed], store)
             trainings += 1
             if time.monotonic() < until:
                 _say("; ".join(status(todo[1:], store.runs().values())))

@@ -38,9 +38,12 @@ def expected_density(logits: Tensor, shift: Tensor | float, noise: float) -> Ten
     return (shifted if noise == 1.0 else shifted.div_(noise)).sigmoid_().mean()
 
 
-def density_shift(
-    logits: Tensor, density: float, noise: float, *, within: float | None = None, steps: int = BISECTIONS
-) -> Tensor:
+def sampled(logits: Tensor) -> Tensor:
+    """Flat logits that stand for all: beyond 2^20 a strided sample."""
+    return logits[:: max(-(-logits.numel() // LARGEST_SAMPLE), 1)]
+
+
+def density_shift(logits: Tensor, density: float, noise: float) -> Tensor:
     """Find by bisection the one shift of all logits whose expected density is `density`; a scalar tensor.
 
     Runs on the logits' device without a host synchronisation. Beyond 2^20 logits a strided sample stands for
@@ -50,23 +53,16 @@ def density_shift(
         logits: flat, any order.
         density: in (0, 1).
         noise: scale of the logistic noise, >= 0.
-        within: half-width of the interval around 0 that is searched where the shift is known to be small;
-            None: everything that can matter.
-        steps: bisections; each halves the interval.
     """
-    if logits.numel() > LARGEST_SAMPLE:
-        logits = logits[:: -(-logits.numel() // LARGEST_SAMPLE)]
-    if within is None:
-        # At these ends the expected density is beyond 1e-13 of 0 and of 1.
-        margin = 30.0 * noise + 1.0
-        low, high = -logits.max() - margin, -logits.min() + margin
-    else:
-        low, high = logits.new_tensor(-within), logits.new_tensor(within)
+    logits = sampled(logits)
+    # At these ends the expected density is beyond 1e-13 of 0 and of 1.
+    margin = 30.0 * noise + 1.0
+    low, high = -logits.max() - margin, -logits.min() + margin
     # In units of the noise an iteration needs one pass less over all logits.
     unit = 1.0 if noise else 0.0
     if noise:
         logits, low, high = logits / noise, low / noise, high / noise
-    for _ in range(steps):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         too_dense = expected_density(logits, middle, unit) > density
         high = torch.where(too_dense, middle, high)

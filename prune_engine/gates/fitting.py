@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 from prune_engine.granularity import Blocks, Granularity, Patterns, SingleWeights
@@ -63,11 +62,6 @@ def fits(weight: MatrixWeight, granularity: Granularity) -> str | None:
         if wrong:
             return " and ".join(wrong)
     return None
-
-
-def units_of(weight: MatrixWeight, size: int) -> int:
-    """How many units of `size` weights a weight that fits has."""
-    return math.prod(weight.shape) // size
 
 
 def _named(weight: MatrixWeight) -> tuple[str, str]:

@@ -116,10 +116,6 @@ class FlatParameters:
         if waiting:
             yield slice(start, place), _joined(waiting)
 
-    def release_gradient(self) -> None:
-        """Let go of the flat gradient until it is asked for again."""
-        self.values.grad, self._gradient_views = None, []
-
     def show_others(self) -> None:
         """Let the module see the current values of what is not prunable."""
         self.shown[self.prunable :].copy_(self.values[self.prunable :])

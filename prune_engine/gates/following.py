@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prune_engine.gates.budget import LARGEST_SAMPLE
+from prune_engine.gates.budget import sampled
 
 ITERATIONS = 6
 LARGEST_STEP = 4.0
@@ -25,8 +25,7 @@ def followed_shift(logits: Tensor, density: float, noise: float) -> float | None
         density: in (0, 1).
         noise: scale of the logistic noise, > 0.
     """
-    if logits.numel() > LARGEST_SAMPLE:
-        logits = logits[:: -(-logits.numel() // LARGEST_SAMPLE)]
+    logits = sampled(logits)
     scaled, count = logits / noise, logits.numel()
     open_chance = torch.empty_like(scaled)
     shift = 0.0

@@ -26,15 +26,17 @@ class GroupGates(ABC):
         importance: logarithm of how much a weight is worth at the start, flat.
         units: where the groups are.
         n: weights that a group keeps.
+        noise: scale of the Gumbel noise, >= 0.
+        temperature: T, > 0.
+        seed: of the noise.
     """
 
-    logits: Tensor
-    gradient: Tensor
-    noise: float
-    _bank: GumbelBank | None
-
-    def __init__(self, importance: Tensor, units: Units, n: int) -> None:
+    def __init__(
+        self, importance: Tensor, units: Units, n: int, noise: float, temperature: float, seed: int
+    ) -> None:
         self._units = units
+        self.noise = noise
+        self.temperature = temperature
         self._n = n
         groups = units.gather(importance)
         kept = largest(groups, n)
@@ -45,6 +47,13 @@ class GroupGates(ABC):
         self._turn = turn.unsqueeze(1)
         self._share = 0.0
         self._mask = torch.ones(units.count, units.size, dtype=importance.dtype, device=importance.device)
+        start = self._start(groups)
+        self._shape = tuple(start.shape)
+        self.logits = start.reshape(-1)
+        self.gradient = torch.zeros_like(self.logits)
+        self._noisy = torch.empty_like(self.logits)
+        count = self.logits.numel()
+        self._bank = GumbelBank(count, noise, seed, importance.device) if noise else None
 
     def hold(self, density: float) -> None:
         """Let so many groups keep n of m that the density is `density`, the others all of m."""
@@ -69,6 +78,18 @@ class GroupGates(ABC):
     def mask(self) -> Tensor:
         """The likeliest n of every m: flat, bool."""
         return self._units.scatter(self.best().bool())
+
+    def _perturbed(self) -> Tensor:
+        """`logit + noise * G` of a new sample, in the shape of `_start`; kept until the next."""
+        if self._bank is None:
+            self._noisy.copy_(self.logits)
+        else:
+            torch.add(self.logits, self._bank.draw(), out=self._noisy)
+        return self._noisy.view(self._shape)
+
+    @abstractmethod
+    def _start(self, groups: Tensor) -> Tensor:
+        """A new tensor of logits to start from, of two axes; `groups` is the importance, [groups, m]."""
 
     @abstractmethod
     def _sample(self) -> Tensor:

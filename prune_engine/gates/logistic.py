@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from prune_engine.gates.budget import BISECTIONS, density_shift
+from prune_engine.gates.budget import density_shift
 from prune_engine.gates.chunks import Views, chunk_length, chunks
 from prune_engine.gates.following import followed_shift
 from prune_engine.gates.noise import LogisticBank
@@ -83,7 +83,7 @@ class LogisticGates:
             if near is not None:
                 self.logits.add_(near)
                 return
-        self.logits.add_(density_shift(self.logits, density, self.noise, steps=BISECTIONS))
+        self.logits.add_(density_shift(self.logits, density, self.noise))
         self._held = True
 
     def apply(self, weights: Tensor, out: Tensor) -> None:

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from prune_engine.gates.groups import GroupGates
-from prune_engine.gates.noise import GumbelBank
-from prune_engine.gates.units import Units
 
 MOST_PATTERNS = 128
 """Patterns a group above which `gates/top_n.py` is used: one logit a weight instead of one a pattern."""
@@ -43,39 +41,15 @@ class PatternGates(GroupGates):
     Attributes:
         logits: [patterns, groups], flat.
         gradient: of the loss by the logits, after `backward`.
-
-    Args:
-        importance: logarithm of how much a weight is worth at the start, flat; a pattern starts with the
-            sum over the weights that it keeps.
-        units: where the groups are.
-        n: weights that a group keeps.
-        noise: scale of the Gumbel noise, >= 0.
-        temperature: T, > 0.
-        seed: of the noise.
     """
 
-    def __init__(
-        self, importance: Tensor, units: Units, n: int, noise: float, temperature: float, seed: int
-    ) -> None:
-        super().__init__(importance, units, n)
-        device = importance.device
-        self._patterns = patterns_of(n, units.size).to(device=device, dtype=importance.dtype)
-        by_group = units.gather(importance)
-        prior = self._patterns @ (by_group - by_group.mean(1, keepdim=True)).T
-        self.logits = prior.reshape(-1)
-        self.noise = noise
-        self.temperature = temperature
-        self.gradient = torch.zeros_like(self.logits)
-        self._shape = tuple(prior.shape)
-        self._bank = GumbelBank(self.logits.numel(), noise, seed, device) if noise else None
-        self._noisy = torch.empty_like(self.logits)
+    def _start(self, groups: Tensor) -> Tensor:
+        """A pattern starts with the sum over the weights that it keeps, [patterns, groups]."""
+        self._patterns = patterns_of(self._n, self._units.size).to(groups)
+        return self._patterns @ (groups - groups.mean(1, keepdim=True)).T
 
     def _sample(self) -> Tensor:
-        if self._bank is None:
-            self._noisy.copy_(self.logits)
-        else:
-            torch.add(self.logits, self._bank.draw(), out=self._noisy)
-        return self._patterns.index_select(0, self._noisy.view(self._shape).max(0).indices)
+        return self._patterns.index_select(0, self._perturbed().max(0).indices)
 
     def _learn(self, worth: Tensor) -> None:
         """d/dz = y * (d - sum(y * d)) / T with d = patterns @ worth^T, the gradient by y."""

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 
 from prune_engine.gates.groups import GroupGates, largest
-from prune_engine.gates.noise import GumbelBank
-from prune_engine.gates.units import Units
 
 
 class TopGates(GroupGates):
@@ -21,35 +19,15 @@ class TopGates(GroupGates):
     Attributes:
         logits: one a weight, group after group, flat.
         gradient: of the loss by the logits, after `backward`.
-
-    Args:
-        importance: where the logits start, flat, in the order of the weights.
-        units: where the groups are.
-        n: weights that a group keeps.
-        noise: scale of the Gumbel noise, >= 0.
-        temperature: T, > 0.
-        seed: of the noise.
     """
 
-    def __init__(
-        self, importance: Tensor, units: Units, n: int, noise: float, temperature: float, seed: int
-    ) -> None:
-        super().__init__(importance, units, n)
-        self.logits = units.gather(importance).clone().reshape(-1)
-        self.noise = noise
-        self.temperature = temperature
-        self.gradient = torch.zeros_like(self.logits)
-        self._shape = (units.count, units.size)
-        self._bank = GumbelBank(self.logits.numel(), noise, seed, importance.device) if noise else None
-        self._noisy = torch.empty_like(self.logits)
-        self._threshold = torch.zeros(units.count, 1, dtype=importance.dtype, device=importance.device)
+    def _start(self, groups: Tensor) -> Tensor:
+        """The importance itself, [groups, m]."""
+        self._threshold = groups.new_zeros(len(groups), 1)
+        return groups.clone()
 
     def _sample(self) -> Tensor:
-        if self._bank is None:
-            self._noisy.copy_(self.logits)
-        else:
-            torch.add(self.logits, self._bank.draw(), out=self._noisy)
-        noisy = self._noisy.view(self._shape)
+        noisy = self._perturbed()
         highest, places = torch.topk(noisy, self._n + 1, dim=1, sorted=True)
         self._threshold = (highest[:, self._n - 1 : self._n] + highest[:, self._n :]) / 2
         return torch.zeros_like(noisy).scatter_(1, places[:, : self._n], 1.0)
