@@ -13,12 +13,13 @@ import torch
 
 from benchmarks.accuracy import fingerprint
 from benchmarks.accuracy.choosing import Choices, choose
+from benchmarks.accuracy.confirming import confirm
 from benchmarks.accuracy.dense import DenseNet, dense_net
 from benchmarks.accuracy.figure import write_figure
 from benchmarks.accuracy.peers import PEERS, missing
 from benchmarks.accuracy.plan import METHODS, Due, Selection, due, status, together
 from benchmarks.accuracy.rows import CACHE, Rows, load_rows
-from benchmarks.accuracy.run import device_here, note, run_ours, run_peer
+from benchmarks.accuracy.run import Run, device_here, note, run_ours, run_peer
 from benchmarks.accuracy.store import Store, write_whole
 from benchmarks.accuracy.table import table
 from benchmarks.accuracy.tasks import FULL, QUICK, SEEDS, TASKS, Task
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.status:
         print("\n".join(status(due(selection, store.runs(), choices), store.runs().values())))
         return 0
-    if not asked.table:
+    if asked.confirm:
+        take_over(selection, store)
+    elif not asked.table:
         until = time.monotonic() + 60 * asked.limit_minutes
         work(selection, store, choices, until)
     draw(store, folder, QUICK if quick else FULL)
@@ -110,6 +113,28 @@ def _make(runs: list[Due], rows: Rows, dense: DenseNet, store: Store) -> None:
         )
 
 
+def take_over(selection: Selection, store: Store) -> None:
+    """Take over what earlier code has measured, where today's trains the same."""
+    rows: dict[str, Rows] = {}
+
+    def again(run: Run) -> float:
+        task = TASKS[run.task]
+        if run.task not in rows:
+            rows.clear()
+            rows[run.task] = load_rows(task)
+        dense = dense_net(task, rows[run.task], run.seed)
+        outcome, _ = run_ours(run.method, task, rows[run.task], dense, run.density, run.epochs, run.seed)
+        value = round(outcome.value, 4)
+        _say(f"{run.task} {100 * run.density:g} %, seed {run.seed}: {run.method} {run.value}, now {value}")
+        return value
+
+    for found in confirm(store.runs().values(), selection.tasks, again):
+        for run in found.confirmed:
+            store.add(run)
+        said = f"{len(found.confirmed)} runs stand" if found.confirmed else "it has changed: run it again"
+        _say(f"{found.task}: {found.method}: {said}")
+
+
 def draw(store: Store, folder: Path, names: Sequence[str]) -> None:
     """Collect the stored runs of these tasks, write the table and the picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-minutes", type=float, default=float("inf"), help="begin nothing after that")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--status", action="store_true", help="say what is left, run nothing")
+    parser.add_argument(
+        "--confirm",
+        action="store_true",
+        help="make a few runs of earlier code again; where the figures are the same, keep all of them",
+    )
     parser.add_argument("--table", action="store_true", help="collect and draw what is stored, run nothing")
     return parser
 

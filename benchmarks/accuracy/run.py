@@ -35,6 +35,8 @@ class Run:
         dense: the metric of the dense net.
         seconds: wall time of the training, beside whatever else the machine did.
         cpu_seconds: processor time of it.
+        measured_as: fingerprint of the code that the run was made with, where `confirming` has found that
+            today's trains the same.
     """
 
     task: str
@@ -57,6 +59,12 @@ class Run:
     versions: dict[str, str]
     machine: str
     date: str
+    measured_as: str = ""
+
+    @property
+    def first_fingerprint(self) -> str:
+        """Of the code that the run was made with."""
+        return self.measured_as or self.fingerprint
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored."""

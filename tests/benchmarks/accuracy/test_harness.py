@@ -11,6 +11,7 @@ from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import fingerprint, plan
 from benchmarks.accuracy.cells import best_peer, summaries, verdicts
 from benchmarks.accuracy.choosing import Choices, Try, next_try
+from benchmarks.accuracy.confirming import confirm
 from benchmarks.accuracy.peers.torch_gradual import TorchGradual
 from benchmarks.accuracy.plan import Selection, due, status, together
 from benchmarks.accuracy.run import Run
@@ -175,3 +176,40 @@ def test_an_error_is_better_when_lower() -> None:
     assert best is not None
     assert best.method == "torch-gradual"
     assert [part.met for part in verdicts(housing, housing.cells[0], found, "cpu")] == [False]
+
+
+def test_code_that_trains_the_same_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = fingerprint.of_ours("gumbel", DIGITS)
+    old = [replace(RUN, density=density, seed=seed) for density in (0.2, 0.05) for seed in (0, 1)]
+    made: list[tuple[float, int]] = []
+
+    def again(run: Run) -> float:
+        made.append((run.density, run.seed))
+        return run.value
+
+    (found,) = confirm(old, ("digits",), again)
+    assert made == [(0.2, 0), (0.05, 0)]  # both ends, not all four
+    assert {run.fingerprint for run in found.confirmed} == {now}
+    assert {run.measured_as for run in found.confirmed} == {"one"}
+    assert [(run.density, run.seed) for run in found.confirmed] == [(run.density, run.seed) for run in old]
+    assert list(confirm([*old, *found.confirmed], ("digits",), again)) == []
+    monkeypatch.setattr(fingerprint, "engine_digest", lambda: "once more")
+    (later,) = confirm(found.confirmed, ("digits",), again)
+    assert {run.measured_as for run in later.confirmed} == {"one"}
+
+
+def test_code_that_trains_otherwise_keeps_nothing() -> None:
+    old = [replace(RUN, density=density) for density in (0.2, 0.05)]
+    (found,) = confirm(old, ("digits",), lambda run: run.value + (0.0001 if run.density == 0.05 else 0.0))
+    assert found.confirmed == ()
+    assert [value for _, value in found.again] == [97.0, 97.0001]
+
+
+def test_confirming_makes_real_runs_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(folder / "runs", folder / "accuracy.json")
+    selection = Selection(("digits",), ("magnitude",), seeds=(0,))
+    command.work(selection, store, Choices(folder / "settings.json"))
+    monkeypatch.setattr(fingerprint, "engine_digest", lambda: "written otherwise")
+    assert len(due(selection, store.runs(), Choices(folder / "settings.json"))) == 1
+    command.take_over(selection, store)
+    assert due(selection, store.runs(), Choices(folder / "settings.json")) == []
