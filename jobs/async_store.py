@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs import moves
 from jobs.changes import Changes
+from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect_async
 from jobs.errors import JobNotFoundError
 from jobs.layout import Call, Layout, StoredEvent, read_events, since
@@ -34,14 +35,14 @@ class AsyncJobStore:
         self._layout = Layout(settings.redis_prefix, settings.events_per_job)
         self._changes = Changes(self._redis, self._layout.channel)
 
-    async def create(self, job: Job) -> None:
+    async def create(self, job: Job, conditions: Conditions = ANY) -> None:
         """Add a queued job; it is on the server's disk when this returns."""
         async with self._creating:
             with availability():
                 pipe = self._redis.pipeline(transaction=False)
-                pipe.eval(*self._layout.commit("", None, moves.created(job)))
+                pipe.eval(*self._layout.commit("", None, moves.created(job), conditions=conditions))
                 pipe.execute_command(*WAITAOF)
-                check_created(job, await pipe.execute(raise_on_error=False))
+                check_created(job, await pipe.execute(raise_on_error=False), conditions)
 
     async def get(self, job_id: str) -> Job:
         """The job."""
@@ -53,12 +54,16 @@ class AsyncJobStore:
             return list(await self._redis.mget([self._layout.record(job_id) for job_id in job_ids]))
 
     async def page(
-        self, limit: int, after: str | None = None, status: Status | None = None
+        self,
+        limit: int,
+        after: str | None = None,
+        status: Status | None = None,
+        owner: str | None = None,
     ) -> tuple[list[Job], bool]:
-        """Jobs, newest first, from the one after id `after` on; and whether there are more."""
+        """Jobs, newest first, of `owner` or everybody's, after the id `after`; and whether there are more."""
         with availability():
-            top = f"({after}" if after else "+"
-            ids = await self._redis.zrevrangebylex(self._layout.index(status), top, "-", 0, limit + 1)
+            index, top = self._layout.index(status, owner), f"({after}" if after else "+"
+            ids = await self._redis.zrevrangebylex(index, top, "-", 0, limit + 1)
             raws = await self._redis.mget([self._layout.record(i) for i in ids[:limit]]) if ids else []
         return [Job.model_validate_json(raw) for raw in raws if raw], len(ids) > limit
 

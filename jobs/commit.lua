@@ -3,13 +3,19 @@
 --       7 owners
 -- ARGV: 1 record as it was ('' for a new job)  2 the new record  3 id  4 events kept  5 owner ('' none, '-' drop)
 --       6 channel  7 number of totals, the totals, then type and JSON of each event
--- Returns {'ok', event ids} or {'changed', the record as it is now ('' when it is gone)}.
+-- Behind both, what belongs to the owner: owned.lua.
+-- Returns {'ok', event ids}, {'changed', the record as it is now ('' when it is gone)}, or what the owner's
+-- limits or claim refuse: {'full'}, {'unclaimed'}.
 local now = redis.call('GET', KEYS[1]) or ''
 if now == ARGV[2] then
   return {'ok'} -- the very same write came twice: its first answer was lost on the way
 end
 if now ~= ARGV[1] then
   return {'changed', now}
+end
+local refusal = owner_refuses()
+if refusal then
+  return refusal
 end
 
 redis.call('SET', KEYS[1], ARGV[2])
@@ -18,6 +24,7 @@ if KEYS[3] ~= KEYS[4] then
   redis.call('ZREM', KEYS[3], ARGV[3])
 end
 redis.call('ZADD', KEYS[4], 0, ARGV[3])
+note_for_owner()
 if ARGV[5] == '-' then
   redis.call('HDEL', KEYS[7], ARGV[3])
 elseif ARGV[5] ~= '' then
@@ -31,7 +38,7 @@ end
 
 local bound = tonumber(ARGV[4])
 local reply = {'ok'}
-for i = 8 + totals, #ARGV, 2 do
+for i = 8 + totals, #ARGV - 1, 2 do
   if redis.call('XLEN', KEYS[5]) >= bound then
     -- Thin out: every second progress event goes, the newest stays. Costs `bound` once in bound/2 appends.
     local gone, odd = {}, true

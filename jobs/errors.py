@@ -12,7 +12,10 @@
     │   │   ├── NotDeletableError            job_not_deletable
     │   │   └── StaleAttemptError            job_attempt_stale
     │   ├── JobExistsError                   job_exists
+    │   ├── ActiveJobsExceededError          active_jobs_exceeded
+    │   ├── ClaimLostError                   idempotency_key_in_use
     │   ├── ArtifactNotFoundError            artifact_not_found
+    │   ├── KeyNotFoundError                 key_not_found
     │   ├── StoreUnavailableError            store_unavailable
     │   └── ArtifactsUnavailableError        artifacts_unavailable
     ├── InputError
@@ -45,6 +48,18 @@ class JobExistsError(JobsError):
     """A job with this id is there already."""
 
     code = "job_exists"
+
+
+class ActiveJobsExceededError(JobsError):
+    """The job's owner has as many jobs that have not ended as its key allows."""
+
+    code = "active_jobs_exceeded"
+
+
+class ClaimLostError(JobsError):
+    """Another request with the same Idempotency-Key is under way."""
+
+    code = "idempotency_key_in_use"
 
 
 class InvalidTransitionError(JobsError):
@@ -87,6 +102,13 @@ class ArtifactNotFoundError(JobsError):
     """The artifact store has no such file."""
 
     code = "artifact_not_found"
+
+
+class KeyNotFoundError(JobsError):
+    """No API key has this id."""
+
+    code = "key_not_found"
+    exit_status = 2
 
 
 class StoreUnavailableError(JobsError):

@@ -3,6 +3,8 @@
 Under the prefix: `job:<id>` the record as JSON; `jobs` every id and `status:<status>` the ids in that state
 (sorted sets with equal scores: ids sort by time, so order and paging are lexical); `events:<id>` the job's
 stream; `owners` job -> worker that runs it; `workers` the living workers; `totals` counters for metrics.
+`keys` the API keys; `key:<id>:jobs`, `key:<id>:status:<status>` and `key:<id>:active` the jobs of one;
+`stored` the bytes that each has stored; `claim:<name>` requests with an Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -10,17 +12,21 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.conditions import ANY, CLAIM_SECONDS, Conditions
 from jobs.errors import EventIdError
 from jobs.moves import Change, Event
 from jobs.record import ENDED, Job, Status
 
 _FOLDER = Path(__file__).parent
-COMMIT = (_FOLDER / "commit.lua").read_text()
-DELETE = (_FOLDER / "delete.lua").read_text()
+_OWNED = (_FOLDER / "owned.lua").read_text()
+COMMIT = _OWNED + (_FOLDER / "commit.lua").read_text()
+DELETE = _OWNED + (_FOLDER / "delete.lua").read_text()
+_ADMIT = (_FOLDER / "admit.lua").read_text()
 WORKERS = (_FOLDER / "workers.lua").read_text()
 _EVENT_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
@@ -83,6 +89,16 @@ class Layout:
         """Where the id of every job that changed is called out."""
         return f"{self.prefix}changes"
 
+    @property
+    def keys(self) -> str:
+        """Key -> its record."""
+        return f"{self.prefix}keys"
+
+    @property
+    def keys_used(self) -> str:
+        """Key -> when it was last used."""
+        return f"{self.prefix}keys:used"
+
     def record(self, job_id: str) -> str:
         """A job's record."""
         return f"{self.prefix}job:{job_id}"
@@ -91,16 +107,46 @@ class Layout:
         """The ids in a state."""
         return f"{self.prefix}status:{status.value}"
 
-    def index(self, status: Status | None) -> str:
-        """The ids in a state, or all."""
+    def index(self, status: Status | None, owner: str | None = None) -> str:
+        """The ids in a state, or all; of an owner, or everybody's."""
+        if owner is not None:
+            return self.key_jobs(owner) if status is None else self.key_status(owner, status)
         return self.jobs if status is None else self.status(status)
+
+    def key_jobs(self, key_id: str) -> str:
+        """The ids of a key's jobs."""
+        return f"{self.prefix}key:{key_id}:jobs"
+
+    def key_status(self, key_id: str, status: Status) -> str:
+        """The ids of a key's jobs in a state."""
+        return f"{self.prefix}key:{key_id}:status:{status.value}"
+
+    def key_active(self, key_id: str) -> str:
+        """The ids of a key's jobs that have not ended."""
+        return f"{self.prefix}key:{key_id}:active"
+
+    @property
+    def stored(self) -> str:
+        """Key -> bytes of its jobs' files."""
+        return f"{self.prefix}stored"
+
+    def claim(self, name: str) -> str:
+        """What became of a request with an Idempotency-Key."""
+        return f"{self.prefix}claim:{name}"
 
     def events(self, job_id: str) -> str:
         """A job's stream."""
         return f"{self.prefix}events:{job_id}"
 
-    def commit(self, raw: str, old: Job | None, change: Change, owner: str | None = None) -> Call:
-        """The call that puts `change` in place of the record `raw`."""
+    def commit(
+        self,
+        raw: str,
+        old: Job | None,
+        change: Change,
+        owner: str | None = None,
+        conditions: Conditions = ANY,
+    ) -> Call:
+        """The call that puts `change` in place of the record `raw`, where `conditions` hold."""
         job = change.job
         keys = (
             self.record(job.id),
@@ -116,7 +162,8 @@ class Layout:
         args += [str(len(change.totals)), *change.totals]
         for event in change.events:
             args += [str(event["type"]), json.dumps(event, separators=(",", ":"))]
-        return Call(COMMIT, keys, tuple(args))
+        more, own = self._owned(old, job, job.stored_bytes - (old.stored_bytes if old else 0), conditions)
+        return Call(COMMIT, (*keys, *more), (*args, own))
 
     def delete(self, raw: str, job: Job) -> Call:
         """The call that forgets a job."""
@@ -127,7 +174,38 @@ class Layout:
             self.events(job.id),
             self.owners,
         )
-        return Call(DELETE, keys, (raw, job.id, self.channel))
+        more, own = self._owned(job, job, -job.stored_bytes, ANY)
+        return Call(DELETE, (*keys, *more), (raw, job.id, self.channel, own))
+
+    def _owned(
+        self, old: Job | None, job: Job, more_bytes: int, conditions: Conditions
+    ) -> tuple[tuple[str, ...], str]:
+        """The keys and the argument of `owned.lua`."""
+        key_id, claim = job.owner or "", conditions.claim
+        keys = (
+            self.key_jobs(key_id),
+            self.key_status(key_id, old.status if old else job.status),
+            self.key_status(key_id, job.status),
+            self.key_active(key_id),
+            self.stored,
+            self.claim(claim.name if claim else ""),
+        )
+        own: dict[str, Any] = {
+            "owner": key_id,
+            "id": job.id,
+            "bytes": str(more_bytes),
+            "ended": job.status in ENDED,
+            "active": conditions.active_jobs,
+        }
+        if claim is not None:
+            done = json.dumps({"fingerprint": claim.fingerprint, "job_id": job.id})
+            own["claim"] = {"running": claim.running, "done": done, "seconds": CLAIM_SECONDS}
+        return keys, json.dumps(own)
+
+    def admit(self, key_id: str, requests: int, limit: int, job_ids: Iterable[str]) -> Call:
+        """The call that lets requests of a key in."""
+        keys = (self.keys, self.keys_used, f"{self.prefix}rate:{key_id}", self.key_jobs(key_id))
+        return Call(_ADMIT, keys, (key_id, str(requests), str(limit), *job_ids))
 
     def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
         """The call that notes a living worker (or only asks)."""

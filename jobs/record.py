@@ -100,6 +100,7 @@ class Job(_Part):
     """One pruning job. Frozen: the store evolves it into a new one."""
 
     id: str
+    owner: str | None = Field(None, description="The API key that it belongs to; None: made without one.")
     status: Status = Status.QUEUED
     stage: Stage | None = None
     progress: Progress = Progress()
@@ -113,6 +114,12 @@ class Job(_Part):
     attempt: int = 0
     error: JobError | None = None
     result: JobResult | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of its files: what was sent and what came of it."""
+        sent = self.model.bytes + (self.dataset.bytes or 0) + (self.tokenizer.bytes if self.tokenizer else 0)
+        return sent + sum(file.bytes for file in (self.result.artifacts if self.result else ()))
 
 
 def new_job_id() -> str:

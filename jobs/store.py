@@ -15,8 +15,15 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from jobs import moves
+from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect
-from jobs.errors import JobExistsError, JobNotFoundError, StoreUnavailableError
+from jobs.errors import (
+    ActiveJobsExceededError,
+    ClaimLostError,
+    JobExistsError,
+    JobNotFoundError,
+    StoreUnavailableError,
+)
 from jobs.layout import Call, Layout, StoredEvent, read_events, since
 from jobs.record import ENDED, Job, JobError, JobResult, Status
 from jobs.settings import Settings
@@ -36,17 +43,18 @@ class JobStore:
         self._redis = connect(settings.require_redis_url())
         self._layout = Layout(settings.redis_prefix, settings.events_per_job)
 
-    def create(self, job: Job) -> None:
+    def create(self, job: Job, conditions: Conditions = ANY) -> None:
         """Add a queued job; it is on the server's disk when this returns.
 
         Raises:
             JobExistsError: the id is taken.
+            ActiveJobsExceededError, ClaimLostError: a condition does not hold.
         """
         with availability():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.eval(*self._layout.commit("", None, moves.created(job)))
+            pipe.eval(*self._layout.commit("", None, moves.created(job), conditions=conditions))
             pipe.execute_command(*WAITAOF)
-            check_created(job, pipe.execute(raise_on_error=False))
+            check_created(job, pipe.execute(raise_on_error=False), conditions)
 
     def get(self, job_id: str) -> Job:
         """The job.
@@ -57,12 +65,16 @@ class JobStore:
         return self._read(job_id)[1]
 
     def page(
-        self, limit: int, after: str | None = None, status: Status | None = None
+        self,
+        limit: int,
+        after: str | None = None,
+        status: Status | None = None,
+        owner: str | None = None,
     ) -> tuple[list[Job], bool]:
-        """Jobs, newest first, from the one after id `after` on; and whether there are more."""
+        """Jobs, newest first, of `owner` or everybody's, after the id `after`; and whether there are more."""
         with availability():
             top = f"({after}" if after else "+"
-            ids = self._redis.zrevrangebylex(self._layout.index(status), top, "-", 0, limit + 1)
+            ids = self._redis.zrevrangebylex(self._layout.index(status, owner), top, "-", 0, limit + 1)
             raws = self._redis.mget([self._layout.record(i) for i in ids[:limit]]) if ids else []
         return [Job.model_validate_json(raw) for raw in raws if raw], len(ids) > limit
 
@@ -268,16 +280,36 @@ class JobStore:
         return self._redis.eval(*call)
 
 
-def check_created(job: Job, replies: list[Any]) -> None:
+def check_conditions(reply: str, conditions: Conditions) -> None:
+    """Look at whether the conditions of a change did hold.
+
+    Raises:
+        ActiveJobsExceededError, ClaimLostError: one does not.
+    """
+    if reply == "full":
+        raise ActiveJobsExceededError(
+            f"{conditions.active_jobs} jobs of this key have not ended, which is all that it may have; "
+            "wait for one to end, or cancel one"
+        )
+    if reply == "unclaimed":
+        raise ClaimLostError(
+            "this request took so long that another one with its Idempotency-Key began; send it again for "
+            "that one's job"
+        )
+
+
+def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
     """Look at what creating a job came to.
 
     Raises:
         JobExistsError: the id is taken.
+        ActiveJobsExceededError, ClaimLostError: a condition does not hold.
         StoreUnavailableError: the record did not reach the disk in time.
     """
     commit, on_disk = replies
     if isinstance(commit, Exception):
         raise commit
+    check_conditions(commit[0], conditions)
     if commit[0] != "ok":
         raise JobExistsError(f"there is a job '{job.id}' already", param="job_id")
     if isinstance(on_disk, ResponseError):

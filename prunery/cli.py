@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prunery.inspect import register as register_inspect
+from prunery.keys import register as register_keys
 from prunery.prune import register as register_prune
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ def up(
 
 register_prune(app)
 register_inspect(app)
+register_keys(app)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ kernel ends the rest (`jobs.process`).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import os
 import signal
@@ -15,12 +14,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
+from prunery.data_folder import only_one
 from prunery.parts import Part, start_part
 from prunery.valkey import start_server
 
@@ -40,7 +39,7 @@ def up(settings: Settings, say: Say) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with _only_one(settings.data_dir), contextlib.ExitStack() as ending:
+    with only_one(settings.data_dir), contextlib.ExitStack() as ending:
         listener = _listen(settings.host, settings.port)
         ending.callback(listener.close)
         tree = _Tree(settings)
@@ -151,37 +150,6 @@ def _forget_the_dead(settings: Settings) -> None:
     for job in store.orphans():
         end_lost(store, job.id)
     store.close()
-
-
-@contextlib.contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder's lock.
-
-    Raises:
-        ConfigurationError: another holds it, or the folder cannot be written.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "prunery.lock").open("a+")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data folder {data_dir} cannot be used ({error.strerror}); choose another with --data-dir",
-            param="data_dir",
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise ConfigurationError(
-                f"another `prunery up` (process {lock.read().strip() or '?'}) uses the data folder "
-                f"{data_dir}; stop it, or choose another folder with --data-dir",
-                param="data_dir",
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

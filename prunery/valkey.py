@@ -10,11 +10,13 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from jobs.errors import ConfigurationError
 from prunery.parts import Part, last_line, start_part
 
 _SOCKET_PATH_LIMIT = 100  # of 107 that a Unix socket's address may have
+_URL = "url"  # a file beside the server's own, for other commands on this machine
 _NAMES = ("valkey-server", "redis-server")
 
 
@@ -28,15 +30,7 @@ class PrivateServer:
 
     def answers(self) -> bool:
         """Whether the server takes commands (it may still be loading its file)."""
-        family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1.0)
-            try:
-                probe.connect(self.address)
-                probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
-            except OSError:
-                return False
+        return _answers(self.address)
 
     def wait(self, seconds: float) -> None:
         """Return when the server answers.
@@ -84,9 +78,31 @@ def start_server(folder: Path, log: Path | None = None) -> PrivateServer:
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--hz", "100"),
     ]
-    return PrivateServer(
-        start_part("the job store", command, {}, log or folder / "valkey.log", patience=10.0), url, address
-    )
+    part = start_part("the job store", command, {}, log or folder / "valkey.log", patience=10.0)
+    (folder / _URL).write_text(f"{url}\n", encoding="utf-8")
+    return PrivateServer(part, url, address)
+
+
+def running_server(folder: Path) -> str | None:
+    """The URL of the server that another process runs in `folder`; None where none answers."""
+    try:
+        url = (folder / _URL).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    parts = urlsplit(url)
+    return url if _answers(parts.path if parts.scheme == "unix" else ("127.0.0.1", parts.port or 0)) else None
+
+
+def _answers(address: str | tuple[str, int]) -> bool:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(address)
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 def find_binary() -> Path:
