@@ -35,12 +35,12 @@ class AsyncJobStore:
         self._layout = Layout(settings.redis_prefix, settings.events_per_job)
         self._changes = Changes(self._redis, self._layout.channel)
 
-    async def create(self, job: Job, conditions: Conditions = ANY) -> None:
-        """Add a queued job; it is on the server's disk when this returns."""
+    async def create(self, job: Job, conditions: Conditions = ANY, *, secret: str | None = None) -> None:
+        """Add a queued job; it is on the server's disk when this returns. `secret` is its webhook's."""
         async with self._creating:
             with availability():
                 pipe = self._redis.pipeline(transaction=False)
-                pipe.eval(*self._layout.commit("", None, moves.created(job), conditions=conditions))
+                pipe.eval(*self._layout.commit("", None, moves.created(job, secret), conditions=conditions))
                 pipe.execute_command(*WAITAOF)
                 check_created(job, await pipe.execute(raise_on_error=False), conditions)
 

@@ -1,8 +1,9 @@
 -- Put a new version of a job's record in place of the one it was made from; all or nothing.
 -- KEYS: 1 record  2 all jobs  3 index of the old status  4 index of the new status  5 events  6 totals
---       7 owners
+--       7 owners  8 the job's webhook  9 messages of webhooks by when they are due
 -- ARGV: 1 record as it was ('' for a new job)  2 the new record  3 id  4 events kept  5 owner ('' none, '-' drop)
---       6 channel  7 number of totals, the totals, then type and JSON of each event
+--       6 channel  7 the webhook's secret ('' none)
+--       8 number of totals, the totals; number of messages, id and JSON of each; type and JSON of each event
 -- Behind both, what belongs to the owner: owned.lua.
 -- Returns {'ok', event ids}, {'changed', the record as it is now ('' when it is gone)}, or what the owner's
 -- limits or claim refuse: {'full'}, {'unclaimed'}.
@@ -31,14 +32,25 @@ elseif ARGV[5] ~= '' then
   redis.call('HSET', KEYS[7], ARGV[3], ARGV[5])
 end
 
-local totals = tonumber(ARGV[7])
-for i = 8, 7 + totals do
-  redis.call('HINCRBY', KEYS[6], ARGV[i], 1)
+local at = 9
+for _ = 1, tonumber(ARGV[at - 1]) do
+  redis.call('HINCRBY', KEYS[6], ARGV[at], 1)
+  at = at + 1
+end
+
+if ARGV[7] ~= '' then
+  redis.call('HSET', KEYS[8], 'secret', ARGV[7])
+end
+at = at + 1
+for _ = 1, tonumber(ARGV[at - 1]) do
+  redis.call('HSET', KEYS[8], ARGV[at], ARGV[at + 1])
+  redis.call('ZADD', KEYS[9], redis.call('TIME')[1], ARGV[3] .. '/' .. ARGV[at])
+  at = at + 2
 end
 
 local bound = tonumber(ARGV[4])
 local reply = {'ok'}
-for i = 8 + totals, #ARGV - 1, 2 do
+for i = at, #ARGV - 1, 2 do
   if redis.call('XLEN', KEYS[5]) >= bound then
     -- Thin out: every second progress event goes, the newest stays. Costs `bound` once in bound/2 appends.
     local gone, odd = {}, true

@@ -4,7 +4,9 @@ Under the prefix: `job:<id>` the record as JSON; `jobs` every id and `status:<st
 (sorted sets with equal scores: ids sort by time, so order and paging are lexical); `events:<id>` the job's
 stream; `owners` job -> worker that runs it; `workers` the living workers; `totals` counters for metrics.
 `keys` the API keys; `key:<id>:jobs`, `key:<id>:status:<status>` and `key:<id>:active` the jobs of one;
-`stored` the bytes that each has stored; `claim:<name>` requests with an Idempotency-Key.
+`stored` the bytes that each has stored; `claim:<name>` requests with an Idempotency-Key. `webhook:<id>` the
+secret of the job's webhook and its messages as JSON; `webhooks` the messages that are yet to be sent, as
+`<job>/<message>`, by the time when they are due.
 """
 
 from __future__ import annotations
@@ -85,6 +87,11 @@ class Layout:
         return f"{self.prefix}totals"
 
     @property
+    def webhooks(self) -> str:
+        """The messages that are yet to be sent."""
+        return f"{self.prefix}webhooks"
+
+    @property
     def channel(self) -> str:
         """Where the id of every job that changed is called out."""
         return f"{self.prefix}changes"
@@ -138,6 +145,10 @@ class Layout:
         """A job's stream."""
         return f"{self.prefix}events:{job_id}"
 
+    def webhook(self, job_id: str) -> str:
+        """A job's webhook."""
+        return f"{self.prefix}webhook:{job_id}"
+
     def commit(
         self,
         raw: str,
@@ -156,10 +167,15 @@ class Layout:
             self.events(job.id),
             self.totals,
             self.owners,
+            self.webhook(job.id),
+            self.webhooks,
         )
         args = [raw, signed(job), job.id, str(self.events_per_job)]
-        args += ["-" if job.status in ENDED else owner or "", self.channel]
+        args += ["-" if job.status in ENDED else owner or "", self.channel, change.secret or ""]
         args += [str(len(change.totals)), *change.totals]
+        args.append(str(len(change.messages)))
+        for message in change.messages:
+            args += [message.id, message.model_dump_json()]
         for event in change.events:
             args += [str(event["type"]), json.dumps(event, separators=(",", ":"))]
         more, own = self._owned(old, job, job.stored_bytes - (old.stored_bytes if old else 0), conditions)
@@ -173,6 +189,7 @@ class Layout:
             self.status(job.status),
             self.events(job.id),
             self.owners,
+            self.webhook(job.id),
         )
         more, own = self._owned(job, job, -job.stored_bytes, ANY)
         return Call(DELETE, (*keys, *more), (raw, job.id, self.channel, own))

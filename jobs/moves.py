@@ -21,6 +21,7 @@ from jobs.errors import (
     StaleAttemptError,
 )
 from jobs.record import ENDED, TRANSITIONS, Job, JobError, JobResult, Status, now
+from jobs.webhooks.message import Message, messages_of
 from prune_engine.events import Progress, Stage
 
 Event = dict[str, Any]
@@ -28,11 +29,13 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """What a move comes to: the new record, the events to append, and the totals to count up."""
+    """What a move comes to: the new record, what to append, to count up, and to tell the job's webhook."""
 
     job: Job
     events: tuple[Event, ...] = ()
     totals: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    secret: str | None = None
 
 
 Move = Callable[[Job], Change]
@@ -48,11 +51,11 @@ def status_event(job: Job) -> Event:
     return event
 
 
-def created(job: Job) -> Change:
-    """A new job: it must be queued."""
+def created(job: Job, secret: str | None = None) -> Change:
+    """A new job: it must be queued. `secret` signs what its webhook is told."""
     if job.status is not Status.QUEUED:
         raise InvalidTransitionError(f"{job.id} is {job.status}; a new job must be queued")
-    return Change(job, (status_event(job),), ("created",))
+    return Change(job, (status_event(job),), ("created",), secret=secret)
 
 
 def start() -> Move:
@@ -160,4 +163,6 @@ def _moved(
     job: Job, to: Status, events: tuple[Event, ...] = (), total: str | None = None, **fields: Any
 ) -> Change:
     moved = job.model_copy(update={"status": to, **fields})
-    return Change(moved, (*events, status_event(moved)), (total,) if total else ())
+    return Change(
+        moved, (*events, status_event(moved)), (total,) if total else (), messages=messages_of(moved)
+    )

@@ -72,6 +72,17 @@ class TokenizerFile(_Part):
     sha256: str
 
 
+WebhookEvent = Literal["job.started", "job.succeeded", "job.failed", "job.cancelled"]
+ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.cancelled")
+
+
+class Webhook(_Part):
+    """Where the job's owner wants to be told of it, and of what. The secret is not here: it is told once."""
+
+    url: str
+    events: tuple[WebhookEvent, ...] = ENDS
+
+
 class JobError(_Part):
     """Why the job failed: a stable code, a sentence with what to do, and the parameter to blame."""
 
@@ -114,6 +125,7 @@ class Job(_Part):
     attempt: int = 0
     error: JobError | None = None
     result: JobResult | None = None
+    webhook: Webhook | None = None
 
     @property
     def stored_bytes(self) -> int:

@@ -43,8 +43,8 @@ class JobStore:
         self._redis = connect(settings.require_redis_url())
         self._layout = Layout(settings.redis_prefix, settings.events_per_job)
 
-    def create(self, job: Job, conditions: Conditions = ANY) -> None:
-        """Add a queued job; it is on the server's disk when this returns.
+    def create(self, job: Job, conditions: Conditions = ANY, *, secret: str | None = None) -> None:
+        """Add a queued job; it is on the server's disk when this returns. `secret` is its webhook's.
 
         Raises:
             JobExistsError: the id is taken.
@@ -52,7 +52,7 @@ class JobStore:
         """
         with availability():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.eval(*self._layout.commit("", None, moves.created(job), conditions=conditions))
+            pipe.eval(*self._layout.commit("", None, moves.created(job, secret), conditions=conditions))
             pipe.execute_command(*WAITAOF)
             check_created(job, pipe.execute(raise_on_error=False), conditions)
 
