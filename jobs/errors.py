@@ -16,10 +16,13 @@
     │   ├── ClaimLostError                   idempotency_key_in_use
     │   ├── ArtifactNotFoundError            artifact_not_found
     │   ├── KeyNotFoundError                 key_not_found
+    │   ├── OutgoingRefusedError             outgoing_refused
+    │   ├── OutgoingFailedError              outgoing_failed
     │   ├── StoreUnavailableError            store_unavailable
     │   └── ArtifactsUnavailableError        artifacts_unavailable
     ├── InputError
     │   ├── TooLargeError                    file_too_large
+    │   ├── HubDatasetsOffError              hub_datasets_off
     │   └── EventIdError                     event_id_invalid
     └── ConfigurationError                   configuration_invalid
 """
@@ -111,6 +114,18 @@ class KeyNotFoundError(JobsError):
     exit_status = 2
 
 
+class OutgoingRefusedError(JobsError):
+    """The service makes no request to this address: not https, not allowed, or not of the open internet."""
+
+    code = "outgoing_refused"
+
+
+class OutgoingFailedError(JobsError):
+    """A request of the service's own got no answer: no connection, no valid certificate, or no time left."""
+
+    code = "outgoing_failed"
+
+
 class StoreUnavailableError(JobsError):
     """The job store (Redis or Valkey) does not answer."""
 
@@ -127,6 +142,19 @@ class TooLargeError(InputError):
     """A file is larger than the settings allow."""
 
     code = "file_too_large"
+
+
+class HubDatasetsOffError(InputError):
+    """The settings let no job name data sets of the Hugging Face hub that the catalogue does not have."""
+
+    code = "hub_datasets_off"
+    default_param = "dataset"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name[:100]} is not fetched: of the Hugging Face hub this service has what GET /datasets "
+            "lists, and no more. Send the data as a file, or ask whoever runs it (PRUNERY_HUB_DATASETS)"
+        )
 
 
 class ConfigurationError(PruneError):

@@ -120,8 +120,37 @@ class Settings(BaseSettings):
     store_patience_seconds: float = Field(
         120.0, ge=0, description="How long a worker tries to write a job's end while the store is away."
     )
+    hub_datasets: bool = Field(
+        False,
+        description="Whether a job may name any data set of the Hugging Face hub, as `hf:owner/name`. Those "
+        "of the catalogue are fetched either way.",
+    )
+    outgoing_hosts: tuple[str, ...] | None = Field(
+        None,
+        description="Hosts that the service may send requests of its own to (webhooks), as JSON: "
+        '`["hooks.example.com", "*.example.org"]`. Unset: any whose addresses belong to the open internet.',
+    )
+    outgoing_networks: tuple[str, ...] = Field(
+        (),
+        description="Networks that such requests may reach although they do not belong to the open internet, "
+        'as JSON: `["10.20.0.0/16"]`.',
+    )
+    outgoing_plain_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that such requests may be sent to by http, without TLS, as JSON."
+    )
+    outgoing_ca_file: Path | None = Field(
+        None, description="File with certificates (PEM) that such requests trust beside the public ones."
+    )
+    outgoing_proxy: str | None = Field(
+        None,
+        description="Proxy for such requests: `http://proxy:3128`. It resolves the names, so it has to keep "
+        "them out of the inner network. Unset: none, whatever the environment says.",
+    )
+    outgoing_seconds: float = Field(
+        10.0, gt=0, le=60, description="Longest time that such a request may take, all in all."
+    )
 
-    @field_validator("data_dir", "datasets_dir", "scratch_dir")
+    @field_validator("data_dir", "datasets_dir", "scratch_dir", "outgoing_ca_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Children run in folders of their own, so a relative path would change its meaning."""

@@ -150,6 +150,11 @@ def is_built_in(name: str) -> bool:
     return any(entry.name == name and entry.source == BUILT_IN for entry in _KNOWN)
 
 
+def is_from_hub(name: str) -> bool:
+    """Whether the name is one of the hub's own, `hf:owner/name`, and not one of the catalogue's."""
+    return name.startswith("hf:")
+
+
 def find(name: str, *, datasets_dir: Path | None, cache_dir: Path) -> Path | None:
     """The path of a data set that is on this machine already: in the local folder, else in the cache.
 

@@ -39,7 +39,10 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
     jobs_errors.InvalidTransitionError: (409, "The job's status does not allow this"),
     jobs_errors.ArtifactNotFoundError: (404, "The job has no such file"),
     jobs_errors.KeyNotFoundError: (404, "There is no such key"),
+    jobs_errors.HubDatasetsOffError: (422, "This data set is not fetched here"),
     jobs_errors.TooLargeError: (413, "The file is too large"),
+    jobs_errors.OutgoingRefusedError: (422, "The address may not be sent to"),
+    jobs_errors.OutgoingFailedError: (502, "The address did not answer"),
     jobs_errors.StoreUnavailableError: (503, "The job store cannot be reached"),
     jobs_errors.ArtifactsUnavailableError: (503, "The artifact store cannot be used"),
 }

@@ -7,9 +7,10 @@ import anyio.to_thread
 import structlog
 from fastapi import Request
 
-from jobs.errors import StoreUnavailableError
+from jobs.errors import HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
-from prune_engine.catalogue import check_name
+from jobs.settings import Settings
+from prune_engine import catalogue
 from prune_engine.errors import PruneError
 from service.errors import FieldConflictError, FieldMissingError
 from service.form import spec_of
@@ -80,6 +81,7 @@ async def chosen_dataset(form: Form, rooms: Rooms) -> DatasetRef | None:
     Raises:
         FieldConflictError: both were sent.
         UnknownDatasetError: no data set has this name.
+        HubDatasetsOffError: it would have to be fetched from where the settings allow nothing.
     """
     name = form.fields.get("dataset", "").strip()
     if form.dataset is not None:
@@ -88,8 +90,14 @@ async def chosen_dataset(form: Form, rooms: Rooms) -> DatasetRef | None:
         return form.dataset
     if not name:
         return None
-    await anyio.to_thread.run_sync(check_name, name, rooms.settings.datasets_dir)
+    await anyio.to_thread.run_sync(_check_name, name, rooms.settings)
     return DatasetRef(source="named", name=name)
+
+
+def _check_name(name: str, settings: Settings) -> None:
+    here = catalogue.find(name, datasets_dir=settings.datasets_dir, cache_dir=settings.cache_dir)
+    if here is None and catalogue.is_from_hub(name) and not settings.hub_datasets:
+        raise HubDatasetsOffError(name)
 
 
 async def _ring(job: Job, rooms: Rooms) -> None:

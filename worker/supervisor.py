@@ -20,6 +20,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.child_environment import child_environment
 from jobs.errors import (
     ArtifactsUnavailableError,
+    HubDatasetsOffError,
     InvalidTransitionError,
     JobNotFoundError,
     NotStartableError,
@@ -146,6 +147,8 @@ class Supervisor:
         if here is not None:
             inputs.take_dataset(here, job, folder, partial(self._tend, job, relay))
             return
+        if catalogue.is_from_hub(name) and not self._settings.hub_datasets:
+            raise HubDatasetsOffError(name)
         relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
         found: dict[str, Any] = {}
 

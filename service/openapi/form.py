@@ -27,8 +27,8 @@ def request_body(required: Sequence[str] = ("model", "dataset")) -> dict[str, An
             "from torch.jit.save, or a .pt2 from torch.export.save.",
         },
         "dataset": {
-            "description": "Name of a data set (GET /datasets, or hf:owner/name), or a file: .npz, .zip of "
-            "image folders, .csv, .parquet.",
+            "description": "Name of a data set (GET /datasets, or hf:owner/name where the service lets it), "
+            "or a file: .npz, .zip of image folders, .csv, .parquet.",
             "anyOf": [
                 {"type": "string", "examples": ["cifar10"]},
                 {"type": "string", "format": "binary"},

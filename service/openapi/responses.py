@@ -35,6 +35,7 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     jobs_errors.NotCancellableError(f"{JOB_ID} is succeeded; there is nothing to cancel"),
     jobs_errors.NotDeletableError(f"{JOB_ID} is running; cancel it first"),
     jobs_errors.EventIdError("'abc' is no event id; use the id of an event of this job", param="after"),
+    jobs_errors.HubDatasetsOffError("hf:owner/name"),
     jobs_errors.TooLargeError("the file is larger than 4294967296 bytes", param="model"),
     jobs_errors.StoreUnavailableError("the job store does not answer; check REDIS_URL and the server"),
     jobs_errors.ArtifactsUnavailableError("the artifact store failed; check ARTIFACTS_URL and its disk"),

@@ -24,7 +24,7 @@ router = APIRouter(tags=["data sets"])
     responses={200: json_answer("The catalogue.", datasets=examples.DATASETS)},
 )
 async def list_datasets(rooms: InRooms) -> Any:
-    """What `dataset=NAME` may be. `hf:owner/name` names any data set on Hugging Face beside these."""
+    """What `dataset=NAME` may be. Where the settings allow it, `hf:owner/name` names any other."""
     settings = rooms.settings
     found = await anyio.to_thread.run_sync(entries, settings.datasets_dir, settings.cache_dir)
     return DatasetList(data=[DatasetView.model_validate(entry.model_dump()) for entry in found])

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from jobs.errors import TooLargeError
+from jobs.errors import HubDatasetsOffError, TooLargeError
 from prune_engine.errors import (
     ConversionError,
     DataEmptyError,
@@ -58,6 +58,7 @@ REFUSALS: Responses = problems(
     DataUnsafeError,
     DataError,
     UnknownDatasetError,
+    HubDatasetsOffError,
 )
 
 

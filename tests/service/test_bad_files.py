@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.service.conftest import Api
+from jobs.settings import Settings
+from tests.service.conftest import Api, running
 from tests.service.samples import assert_problem, npz, small_onnx, zipped
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x00" * 100
@@ -60,6 +62,18 @@ def test_a_density_outside_0_to_1_is_refused(api: Api, density: str) -> None:
 def test_a_data_set_that_nobody_knows_is_refused(api: Api, name: str) -> None:
     assert_problem(api.submit(dataset=name), 422, "dataset_unknown", "dataset")
     assert api.stored() == []
+
+
+def test_a_data_set_of_the_hub_is_taken_where_the_settings_let_it_or_where_it_lies_here(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with running(settings) as api:
+        assert_problem(api.submit(dataset="hf:owner/name"), 422, "hub_datasets_off", "dataset")
+        assert api.stored() == []
+    (tmp_path / "hf--owner--name.npz").write_bytes(b"")
+    for chosen in ({"hub_datasets": True}, {"datasets_dir": tmp_path}):
+        with running(settings.model_copy(update=chosen)) as api:
+            assert api.submit(dataset="hf:owner/name").status_code == 202
 
 
 @pytest.mark.parametrize(

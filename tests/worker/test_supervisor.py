@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from jobs.artifacts import output_key
-from jobs.record import Job, Status
+from jobs.record import DatasetRef, Job, Status
 from tests.worker.children import write_fetcher
 from tests.worker.conftest import MODEL, Bench
 
@@ -229,6 +229,16 @@ def test_a_fetcher_that_crashes_is_reported(bench: Bench) -> None:
     assert job.error is not None
     assert job.error.code == "dataset_unavailable"
     assert "no network" in job.error.message
+
+
+def test_a_name_of_the_hub_is_not_fetched_unless_the_settings_let_it(bench: Bench) -> None:
+    hub = DatasetRef(source="named", name="hf:owner/name")
+    job = bench.submit(dataset=hub)
+    bench.supervisor("good").run(job.id)
+    assert bench.store.get(job.id).error.code == "hub_datasets_off"  # type: ignore[union-attr]
+    job = bench.submit(dataset=hub)
+    bench.supervisor("good", hub_datasets=True).run(job.id)
+    assert bench.store.get(job.id).status is Status.SUCCEEDED
 
 
 def test_a_cancel_ends_a_fetch_too(bench: Bench, eventually: Eventually) -> None:
