@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import ConfigurationError
@@ -35,6 +35,41 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port that the API listens on; 0: any free one.")
+    auth: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Whether an API key is needed. `auto`: as soon as one was made; and always where the API "
+        "listens on more than the loopback address, where it does not start without one. `off`: never.",
+    )
+    bootstrap_key_file: Path | None = Field(
+        None,
+        description="File with one key, which is added at the start with the scope `admin`: the first key of "
+        "a service where no command can be run.",
+    )
+    allowed_hosts: tuple[str, ...] | None = Field(
+        None,
+        description='Names that the API answers to, as JSON: `["prunery.example.org"]`; `"*"`: any. Unset: '
+        "without keys `localhost` and IP addresses, with keys any.",
+    )
+    trusted_proxies: tuple[str, ...] | None = Field(
+        None,
+        description="Addresses or networks of proxies whose `X-Forwarded-For` and `-Proto` are believed, as "
+        "JSON. Unset: this machine's loopback addresses.",
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate chain (PEM) that the API serves HTTPS with. Unset: plain HTTP."
+    )
+    tls_key: Path | None = Field(None, description="Private key (PEM) of `PRUNERY_TLS_CERT`.")
+    key_requests_per_minute: int = Field(
+        600,
+        ge=0,
+        description="Requests that an API key may make in a minute, unless it has its own limit; 0: any.",
+    )
+    key_active_jobs: int = Field(
+        100, ge=0, description="Jobs of an API key that have not ended, as above; 0: any number."
+    )
+    key_stored_bytes: int = Field(
+        100 * GIB, ge=0, description="Bytes of the files of an API key's jobs, as above; 0: any number."
+    )
     data_dir: Path = Field(
         Path("data"),
         description="Folder of the private store, the artifacts (unless `ARTIFACTS_URL` is set), "
@@ -150,11 +185,26 @@ class Settings(BaseSettings):
         10.0, gt=0, le=60, description="Longest time that such a request may take, all in all."
     )
 
-    @field_validator("data_dir", "datasets_dir", "scratch_dir", "outgoing_ca_file")
+    @field_validator(
+        "data_dir",
+        "datasets_dir",
+        "scratch_dir",
+        "bootstrap_key_file",
+        "tls_cert",
+        "tls_key",
+        "outgoing_ca_file",
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Children run in folders of their own, so a relative path would change its meaning."""
         return path.expanduser().absolute() if path is not None else None
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        """A certificate without its key (or the other way round) would mean plain HTTP."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("PRUNERY_TLS_CERT and PRUNERY_TLS_KEY must be set together")
+        return self
 
     def environment(self) -> dict[str, str]:
         """What to put into a process's environment so that it has these settings.

@@ -11,6 +11,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from jobs.settings import Settings
 from prunery.data_folder import only_one
 from prunery.parts import Part, start_part
 from prunery.valkey import start_server
+from service import binding
 
 _API_PATIENCE = 12.0
 _WORKER_PATIENCE = 10.0  # beside the child's own grace
@@ -47,7 +49,7 @@ def up(settings: Settings, say: Say) -> int:
         tree.start(listener)
         if not tree.wait_until_ready(stop, listener.getsockname()):
             return _report(tree, stop, say)
-        say(f"Prunery is ready at {_address(listener)} (Ctrl-C stops it; logs are in {tree.logs})")
+        say(f"Prunery is ready at {_address(listener, settings)} (Ctrl-C stops it; logs are in {tree.logs})")
         while not stop.wait(0.1) and tree.dead() is None:
             pass
         return _report(tree, stop, say)
@@ -82,6 +84,10 @@ class _Tree:
             server = start_server(self._settings.data_dir / "valkey", self.logs / "valkey.log")
             self._stores.append(server.part)
             self._settings = self._settings.model_copy(update={"redis_url": server.url})
+        binds_openly = not binding.is_loopback(self._settings.host)
+        if server is not None and (binds_openly or self._settings.bootstrap_key_file is not None):
+            server.wait(_LOADING_WITHIN)
+        binding.prepare(self._settings)
         self._users.append(self._start_api(listener))
         if server is not None:
             server.wait(_LOADING_WITHIN)
@@ -97,7 +103,10 @@ class _Tree:
         until = time.monotonic() + _READY_WITHIN
         try:
             while not stop.is_set() and self.dead() is None and time.monotonic() < until:
-                if _answers(address) and len(store.living_workers()) >= self._settings.workers:
+                if (
+                    _answers(address, self._settings)
+                    and len(store.living_workers()) >= self._settings.workers
+                ):
                     return True
                 stop.wait(0.03)
             return False
@@ -175,15 +184,20 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(listener: socket.socket) -> str:
+def _address(listener: socket.socket, settings: Settings) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _answers(address: tuple[Any, ...]) -> bool:
+def _answers(address: tuple[Any, ...], settings: Settings) -> bool:
     """Whether the API answers. The socket takes connections before the API does, hence the time limit."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
     connection = http.client.HTTPConnection(host, address[1], timeout=0.5)
+    if settings.tls_cert is not None:
+        # It is our own process that is asked, by an address that its certificate need not name.
+        context = ssl._create_unverified_context()  # noqa: S323
+        connection = http.client.HTTPSConnection(host, address[1], timeout=0.5, context=context)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200

@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from jobs.admission import AsyncKeys
 from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from prune_engine import __version__
-from service import docs_page, handlers
+from service import binding, docs_page, handlers
+from service.caller import caller_of
+from service.gate import Gate
 from service.inspector import Inspector
 from service.metrics import Metrics
 from service.openapi import schema
@@ -43,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(caller_of)],
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
@@ -57,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    await asyncio.to_thread(binding.prepare, settings, binding.command_line_host())
     store = AsyncJobStore(settings)
     rooms = Rooms(
         settings,
@@ -66,6 +71,7 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
         metrics,
         Reads(store),
         Inspector(settings),
+        Gate(settings, AsyncKeys(settings)),
     )
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.

@@ -9,6 +9,16 @@
         │   ├── MultipartInvalidError     multipart_invalid           400
         │   ├── ParameterInvalidError     parameter_invalid           422
         │   └── ClientGoneError           client_gone                 499 (nobody is left to read it)
+        ├── AccessError                   the caller may not ask for this
+        │   ├── KeyRequiredError          key_required                401
+        │   ├── KeyUnknownError           key_unknown                 401
+        │   ├── KeyExpiredError           key_expired                 401
+        │   ├── KeyRevokedError           key_revoked                 401
+        │   ├── ScopeMissingError         scope_missing               403
+        │   ├── HostNotAllowedError       host_not_allowed            403
+        │   └── OriginNotAllowedError     origin_not_allowed          403
+        ├── LimitError                    the key has used up what it may use
+        │   └── RequestsExceededError     requests_exceeded           429
         ├── FormError                     the form's fields are not what is asked for
         │   ├── FieldMissingError         field_missing               422
         │   ├── FieldUnknownError         field_unknown               422
@@ -85,6 +95,66 @@ class ClientGoneError(RequestError):
     """The client hung up before its request was complete."""
 
     code, status, title = "client_gone", 499, "The client hung up"
+
+
+class AccessError(ServiceError):
+    """The caller may not ask for this."""
+
+    code, status, title = "access_refused", 403, "This is not allowed"
+
+
+class KeyRequiredError(AccessError):
+    """No API key came with the request."""
+
+    code, status, title = "key_required", 401, "An API key is needed"
+
+
+class KeyUnknownError(AccessError):
+    """No key like the one that came was ever made."""
+
+    code, status, title = "key_unknown", 401, "The API key is not known"
+
+
+class KeyExpiredError(AccessError):
+    """The key's time is over."""
+
+    code, status, title = "key_expired", 401, "The API key has expired"
+
+
+class KeyRevokedError(AccessError):
+    """Somebody ended the key."""
+
+    code, status, title = "key_revoked", 401, "The API key was revoked"
+
+
+class ScopeMissingError(AccessError):
+    """The key is good and does not allow this."""
+
+    code, status, title = "scope_missing", 403, "The API key does not allow this"
+
+
+class HostNotAllowedError(AccessError):
+    """The request is for a name that is not this service's."""
+
+    code, status, title = "host_not_allowed", 403, "This name is not the service's"
+
+
+class OriginNotAllowedError(AccessError):
+    """A page of another site asked, in somebody's browser."""
+
+    code, status, title = "origin_not_allowed", 403, "Pages of other sites may not ask"
+
+
+class LimitError(ServiceError):
+    """The key has used up what it may use."""
+
+    code, status, title = "limit_exceeded", 429, "A limit of the API key is reached"
+
+
+class RequestsExceededError(LimitError):
+    """The key made as many requests in a minute as it may."""
+
+    code, status, title = "requests_exceeded", 429, "The API key has made too many requests"
 
 
 class FormError(ServiceError):

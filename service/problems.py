@@ -46,6 +46,9 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
     jobs_errors.StoreUnavailableError: (503, "The job store cannot be reached"),
     jobs_errors.ArtifactsUnavailableError: (503, "The artifact store cannot be used"),
 }
+# Seconds after which it is worth trying again, where the error does not say it itself.
+_RETRY_AFTER: Final = {429: 30, 503: 5}
+_RETRY_AFTER_CODE: Final = {jobs_errors.ClaimLostError.code: 2}
 
 
 class Problem(BaseModel):
@@ -87,8 +90,12 @@ def problem_response(error: PruneError, request_id: str | None) -> Response:
     """The answer to a request that ended with `error`."""
     problem = problem_of(error, request_id)
     headers = dict(error.headers) if isinstance(error, ServiceError) else {}
-    if problem.status == 503:
-        headers.setdefault("Retry-After", "5")
+    if seconds := _RETRY_AFTER.get(problem.status) or _RETRY_AFTER_CODE.get(problem.code):
+        headers.setdefault("Retry-After", str(seconds))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="prunery"' + (
+            "" if problem.code == "key_required" else ', error="invalid_token"'
+        )
     return Response(
         problem.model_dump_json(), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
     )

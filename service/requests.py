@@ -52,7 +52,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                headers = message.setdefault("headers", [])
+                headers.append((b"x-request-id", request_id.encode()))
+                more = scope["state"].get("headers", {})
+                headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
             await send(message)
 
         try:

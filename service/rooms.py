@@ -12,6 +12,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
+from service.gate import Gate
 from service.inspector import Inspector
 from service.metrics import Metrics
 from service.reads import Reads
@@ -28,12 +29,14 @@ class Rooms:
     metrics: Metrics
     reads: Reads
     inspector: Inspector
+    gate: Gate
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Close every connection."""
         self.doorbell.close()
         await self.inspector.close()
+        await self.gate.close()
         await self.store.close()
 
 

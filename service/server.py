@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from types import FrameType
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
+from jobs.errors import ConfigurationError
 from jobs.settings import Settings
-from service import logs
+from service import binding, logs
 from service.app import create_app
 
 # Seconds that requests have to finish once the server is asked to end; waiting ones are answered at once.
@@ -53,6 +55,10 @@ def create_server(settings: Settings) -> Server:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies or ("127.0.0.1", "::1")),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE,
     )
@@ -62,7 +68,13 @@ def create_server(settings: Settings) -> Server:
 def serve(settings: Settings | None = None) -> None:
     """Run the API until SIGINT or SIGTERM."""
     logs.configure(logging.INFO)
-    create_server(settings or Settings()).run()
+    chosen = settings or Settings()
+    try:
+        binding.prepare(chosen)
+        create_server(chosen).run()
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.message} [{error.code}]\n")
+        raise SystemExit(error.exit_status) from None
 
 
 if __name__ == "__main__":

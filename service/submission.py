@@ -7,20 +7,23 @@ import anyio.to_thread
 import structlog
 from fastapi import Request
 
+from jobs.conditions import Conditions
 from jobs.errors import HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
 from jobs.settings import Settings
 from prune_engine import catalogue
 from prune_engine.errors import PruneError
+from service.caller import Caller
 from service.errors import FieldConflictError, FieldMissingError
 from service.form import spec_of
+from service.gate import limit_of
 from service.rooms import Rooms
 from service.uploads import Form, receive_form
 
 _log = structlog.get_logger("service")
 
 
-async def submit(request: Request, rooms: Rooms) -> Job:
+async def submit(request: Request, rooms: Rooms, caller: Caller) -> Job:
     """Receive a submission; when this returns, the job's record and files are on disk and a worker is told.
 
     Raises:
@@ -28,8 +31,8 @@ async def submit(request: Request, rooms: Rooms) -> Job:
     """
     job_id = new_job_id()
     try:
-        job = await job_of(await receive_form(request, rooms, job_id), rooms, job_id)
-        await rooms.store.create(job)
+        job = await job_of(await receive_form(request, rooms, job_id), rooms, job_id, caller.owner)
+        await rooms.store.create(job, Conditions(active_jobs=_active_jobs(caller, rooms)))
     except BaseException as error:
         if isinstance(error, PruneError):
             rooms.metrics.refused.labels(error.code).inc()
@@ -43,7 +46,7 @@ async def submit(request: Request, rooms: Rooms) -> Job:
     return job
 
 
-async def job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
+async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None) -> Job:
     """The record that the form asks for.
 
     Raises:
@@ -56,6 +59,7 @@ async def job_of(form: Form, rooms: Rooms, job_id: str) -> Job:
     spec = spec_of(form.fields)
     return Job(
         id=job_id,
+        owner=owner,
         spec=spec,
         model=form.model,
         dataset=await _dataset_of(form, rooms),
@@ -98,6 +102,13 @@ def _check_name(name: str, settings: Settings) -> None:
     here = catalogue.find(name, datasets_dir=settings.datasets_dir, cache_dir=settings.cache_dir)
     if here is None and catalogue.is_from_hub(name) and not settings.hub_datasets:
         raise HubDatasetsOffError(name)
+
+
+def _active_jobs(caller: Caller, rooms: Rooms) -> int:
+    """The caller's most jobs that have not ended; 0: any number."""
+    if caller.key is None:
+        return 0
+    return limit_of(caller.key.limits.active_jobs, rooms.settings.key_active_jobs)
 
 
 async def _ring(job: Job, rooms: Rooms) -> None:

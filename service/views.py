@@ -50,6 +50,7 @@ class JobView(_View):
 
     id: str
     object: Literal["job"] = "job"
+    owner: str | None = Field(description="Id of the API key that it belongs to; null: made without one.")
     status: Status
     stage: Stage | None = Field(description="Where the job is inside `running`.")
     progress: Progress
@@ -142,6 +143,7 @@ def view_of(job: Job, queue_position: int | None) -> JobView:
         )
     return JobView(
         id=job.id,
+        owner=job.owner,
         status=job.status,
         stage=job.stage,
         progress=job.progress,

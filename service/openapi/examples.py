@@ -12,6 +12,7 @@ _SHA: Final = "5b1f0f6e1f0d1f1fd6d2a5c8b53d1e6fbb0c1b5d6a1e0f3f9a7c2e4d8b6a0c1e"
 QUEUED: Final[dict[str, Any]] = {
     "id": JOB_ID,
     "object": "job",
+    "owner": "4216012d2f86",
     "status": "queued",
     "stage": None,
     "progress": {"fraction": 0.0, "step": 0, "total_steps": 0, "eta_seconds": None},

@@ -15,6 +15,14 @@ Responses = dict[int | str, dict[str, Any]]
 
 # One example of each problem that an operation may name; the sentences are those that are really sent.
 _EXAMPLES: Final[tuple[PruneError, ...]] = (
+    errors.KeyRequiredError("this needs an API key: send `Authorization: Bearer prn_...`"),
+    errors.KeyUnknownError("no such API key was made here: `prunery keys create` makes a key"),
+    errors.KeyExpiredError("the key 4216012d2f86 ended at 2026-11-01 00:00:00+00:00; ask for another one"),
+    errors.KeyRevokedError("the key 4216012d2f86 was revoked; ask for another one"),
+    errors.ScopeMissingError("this needs the scope jobs:write; the key 4216012d2f86 has jobs:read"),
+    errors.HostNotAllowedError("'evil.example' is not a name of this service"),
+    errors.OriginNotAllowedError("a page of https://evil.example may not send this"),
+    errors.RequestsExceededError("the key 4216012d2f86 may make 600 requests a minute; ask less often"),
     errors.MultipartRequiredError("Content-Type is application/json; send the fields as multipart/form-data"),
     errors.MultipartInvalidError(
         "the body ends before its closing boundary; the upload was cut short, send it again"
@@ -31,6 +39,7 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     errors.RangeNotSatisfiableError("the file has 1,094,681 bytes; the range begins beyond them"),
     errors.ResultNotReadyError(f"{JOB_ID} is running; its result is there once it has succeeded"),
     jobs_errors.JobNotFoundError(JOB_ID),
+    jobs_errors.ActiveJobsExceededError("100 jobs of this key have not ended; wait for one, or cancel one"),
     jobs_errors.ArtifactNotFoundError(f"{JOB_ID} has no file 'weights.bin'; it has model.onnx, report.json"),
     jobs_errors.NotCancellableError(f"{JOB_ID} is succeeded; there is nothing to cancel"),
     jobs_errors.NotDeletableError(f"{JOB_ID} is running; cancel it first"),
@@ -85,6 +94,22 @@ def problems(*kinds: type[PruneError]) -> Responses:
             "value": problem.model_dump(mode="json"),
         }
     return responses
+
+
+def gate_answers() -> Responses:
+    """What any operation may answer whose caller needs a key."""
+    answers = problems(
+        errors.KeyRequiredError,
+        errors.KeyUnknownError,
+        errors.KeyExpiredError,
+        errors.KeyRevokedError,
+        errors.ScopeMissingError,
+        errors.HostNotAllowedError,
+        errors.OriginNotAllowedError,
+        errors.RequestsExceededError,
+    )
+    answers[401]["headers"] = {"WWW-Authenticate": header("How to ask.", 'Bearer realm="prunery"')}
+    return answers
 
 
 def json_answer(

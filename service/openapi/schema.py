@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from service.caller import needed
 from service.errors import InternalError
 from service.openapi.form import spec_components
-from service.openapi.responses import header
+from service.openapi.responses import Responses, gate_answers, header
 from service.problems import MEDIA_TYPE, Problem, problem_of
 from service.routes import files, models
 
@@ -19,8 +20,20 @@ exactly that density and a report that tells what it cost and what it bought.
 
     curl -F model=@resnet20.onnx -F density=0.1 -F dataset=cifar10 localhost:8000/jobs
 
+Where the service has API keys, send yours as `Authorization: Bearer prn_...` (or `X-API-Key`); a key sees its
+own jobs only.
+
 Every refusal is a problem (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`.
 """
+SCHEMES: dict[str, Any] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "prn_<id>_<secret>",
+        "description": "A key that `prunery keys create` made. Not needed where the service has no keys.",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
 TAGS = [
     {"name": "jobs", "description": "Submit, watch, cancel and delete pruning jobs."},
     {"name": "results", "description": "The pruned model, the report and every other file of a job."},
@@ -59,10 +72,22 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     failure = problem_of(InternalError("the service failed; its log has the reason"), "req_8d3f6c1e5a7b9024")
     _restore_examples(document, app.state.routes)
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    document["components"]["securitySchemes"] = SCHEMES
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if needed(path, method.upper()) is not None:
+                operation["security"] = [*({name: []} for name in SCHEMES), {}]
+                _add(operation["responses"], gate_answers())
             _complete(operation["responses"], failure)
     return document
+
+
+def _add(responses: dict[str, Any], more: Responses) -> None:
+    """Add answers; where there is one of that status, add their examples to it."""
+    for status, answer in more.items():
+        here = responses.setdefault(str(status), answer)
+        for kind, content in answer["content"].items():
+            here["content"][kind].setdefault("examples", {}).update(content["examples"])
 
 
 def _restore_examples(document: dict[str, Any], routes: list[APIRoute]) -> None:

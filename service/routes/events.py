@@ -15,6 +15,7 @@ from jobs.errors import EventIdError, JobNotFoundError, StoreUnavailableError
 from jobs.layout import StoredEvent
 from jobs.record import ENDED
 from service import errors
+from service.caller import Caller, InCaller
 from service.negotiation import prefers
 from service.openapi import examples
 from service.openapi.responses import json_answer, problems
@@ -51,6 +52,7 @@ _log = structlog.get_logger("service")
 async def list_events(
     job_id: JobId,
     rooms: InRooms,
+    caller: InCaller,
     after: Annotated[
         str | None,
         Query(max_length=64, description="Only events after this one.", examples=["1795618200123-0"]),
@@ -69,7 +71,7 @@ async def list_events(
     """Every change of status, stage and progress, and every warning. The last event ends the job."""
     check_job_id(job_id)
     if prefers(accept, _STREAM, "application/json") == _STREAM:
-        return await _live(job_id, last_event_id or after, rooms)
+        return await _live(job_id, last_event_id or after, rooms, caller)
     stored = await rooms.store.events(job_id, after, limit + 1)
     page = EventList(
         data=[event_view(item.id, item.event) for item in stored[:limit]], has_more=len(stored) > limit
@@ -77,24 +79,31 @@ async def list_events(
     return Response(page.model_dump_json(), media_type="application/json")
 
 
-async def _live(job_id: str, after: str | None, rooms: Rooms) -> Response:
+async def _live(job_id: str, after: str | None, rooms: Rooms, caller: Caller) -> Response:
     """The stream; whatever can be refused is refused before it begins."""
     waiting = await rooms.store.events(job_id, after, 1)
     if after and not waiting and (await rooms.store.get(job_id)).status in ENDED:
         return Response(status_code=204)  # An EventSource reconnects after any other end.
     return EventSourceResponse(
-        _stream(job_id, after, rooms), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        _stream(job_id, after, rooms, caller),
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(job_id: str, after: str | None, rooms: Rooms) -> AsyncIterator[bytes]:
-    """Events on the wire, a ping when there is none for a while; ends with the job or with the server."""
+async def _stream(job_id: str, after: str | None, rooms: Rooms, caller: Caller) -> AsyncIterator[bytes]:
+    """Events on the wire, a ping when there is none for a while; ends with the job, the server or the key."""
     yield format_sse_event(retry=_RECONNECT_MS)
     events = aiter(rooms.store.follow(job_id, after, PING_SECONDS))
     stopping = asyncio.ensure_future(rooms.stopping.wait())
     upcoming = asyncio.ensure_future(anext(events, None))
+    loop = asyncio.get_running_loop()
+    looked = loop.time()
     try:
         while True:
+            if loop.time() - looked >= PING_SECONDS:
+                looked = loop.time()
+                if not await rooms.gate.lives(caller):
+                    return
             done, _ = await asyncio.wait(
                 {upcoming, stopping}, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )

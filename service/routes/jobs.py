@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from jobs.errors import JobNotFoundError, NotCancellableError, NotDeletableError
 from jobs.record import ENDED, Job, Status
 from service import errors, inspection
+from service.caller import InCaller
 from service.openapi import examples
 from service.openapi.form import request_body
 from service.openapi.inspections import INSPECTED
@@ -46,6 +47,7 @@ _HEADERS = {
 async def create_job(
     request: Request,
     rooms: InRooms,
+    caller: InCaller,
     validate_only: Annotated[
         bool,
         Query(
@@ -59,7 +61,7 @@ async def create_job(
     """Send a model, a density and data as multipart/form-data. Answers when the job is safely on disk."""
     if validate_only:
         return inspection.answer(await inspection.validate(request, rooms), format, accept)
-    job = await submit(request, rooms)
+    job = await submit(request, rooms, caller)
     return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
 
 
@@ -75,6 +77,7 @@ async def create_job(
 )
 async def list_jobs(
     rooms: InRooms,
+    caller: InCaller,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on this page.", examples=[20])] = 20,
     after: Annotated[
         str | None,
@@ -85,7 +88,7 @@ async def list_jobs(
     ] = None,
 ) -> Any:
     """Newest first. Go on with `after` = the last id of this page while `has_more` is true."""
-    page, has_more = await rooms.store.page(limit, after, status)
+    page, has_more = await rooms.store.page(limit, after, status, caller.sees)
     positions = await rooms.store.queue_positions([job.id for job in page]) if page else []
     views = [view_of(job, position) for job, position in zip(page, positions, strict=True)]
     return _json(JobList(data=views, has_more=has_more))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,11 +97,13 @@ async def health() -> Any:
         503: json_answer("Something is missing.", missing=examples.NOT_READY) | {"model": Readiness},
     },
 )
-async def readiness(rooms: InRooms) -> Any:
-    """For a readiness probe: `parts` says what is missing."""
+async def readiness(request: Request, rooms: InRooms) -> Any:
+    """For a readiness probe: `parts` says what is missing; why, only to who has a key where one is needed."""
     names = ("store", "artifacts", "workers")
     checks = (rooms.store.ping(), rooms.artifacts.ping(), _workers(rooms))
     parts = dict(zip(names, await asyncio.gather(*map(_check, checks)), strict=True))
+    if not (await rooms.gate.whoever(request)).known:
+        parts = {name: part.model_copy(update={"detail": ""}) for name, part in parts.items()}
     ready = all(part.ready for part in parts.values())
     answer = Readiness(status="ready" if ready else "not ready", parts=parts)
     return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)

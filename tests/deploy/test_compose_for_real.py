@@ -23,6 +23,8 @@ from prunery.valkey import find_binary
 from tests.deploy.files import ROOT, filled_in, healthcheck_of_image, image_environment, services
 
 SERVICES = services()
+# As the compose file's head and docs/keys.md say it.
+FIRST_KEY = ["keys", "create", "--name", "me", "--scope", "jobs:write"]
 PATIENCE = 60.0
 
 
@@ -50,7 +52,7 @@ class Machine:
         """The service's environment, and nothing of this one's but the way to programs."""
         given = image_environment("cpu") | SERVICES[name]["environment"]
         given = {key: self.here(str(value)) for key, value in given.items() if key != "PATH"}
-        ports = {"PRUNERY_PORT": str(self.api_port), "PRUNERY_HOST": "127.0.0.1"}
+        ports = {"PRUNERY_PORT": str(self.api_port)}
         return {**given, **ports, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def command(self, words: list[str]) -> list[str]:
@@ -142,8 +144,13 @@ def test_valkey_keeps_everything_on_disk_and_evicts_nothing(machine: Machine) ->
     client.close()
 
 
-def test_the_api_becomes_healthy_and_ends_when_asked(machine: Machine) -> None:
+def test_the_api_asks_for_a_key_becomes_healthy_and_ends_when_asked(machine: Machine) -> None:
     assert machine.check("api").returncode != 0
+    with machine.running("api") as api:
+        assert api.wait(PATIENCE) == 2
+    assert "prunery keys create" in (machine.folder / "api.log").read_text()
+    made = machine.check("api", ["python", "-m", "prunery", *FIRST_KEY])
+    assert made.stdout.startswith("prn_"), made.stderr
     with machine.running("api") as api:
         machine.until_healthy("api", api)
         assert machine.check("api", healthcheck_of_image()).returncode == 0

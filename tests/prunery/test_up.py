@@ -58,7 +58,7 @@ class Running:
     def ready(self, seconds: float = 30.0) -> str:
         """The address."""
         until = time.monotonic() + seconds
-        while not (found := re.search(r"ready at (http://\S+)", self.said)):
+        while not (found := re.search(r"ready at (https?://\S+)", self.said)):
             assert self.process.poll() is None, self.said + self.logs()
             assert time.monotonic() < until, self.said + self.logs()
             time.sleep(0.02)

@@ -48,13 +48,15 @@ def process(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]
         "PRUNERY_REDIS_PREFIX": settings.redis_prefix,
         "REDIS_URL": str(settings.redis_url),
     }
+    if settings.tls_cert is not None:
+        environment |= {"PRUNERY_TLS_CERT": str(settings.tls_cert), "PRUNERY_TLS_KEY": str(settings.tls_key)}
     started = subprocess.Popen([sys.executable, "-m", "service.server"], env=environment)
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'http' if settings.tls_cert is None else 'https'}://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 15
+        until = time.monotonic() + 30
         while True:
             try:
-                httpx.get(f"{url}/healthz")
+                httpx.get(f"{url}/healthz", verify=False)
                 break
             except httpx.TransportError:
                 assert time.monotonic() < until
