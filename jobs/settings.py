@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     max_model_bytes: Bytes = Field(4 * GIB, description="Largest model file that is accepted.")
     max_data_bytes: Bytes = Field(16 * GIB, description="Largest data file that is accepted.")
     max_tokenizer_bytes: Bytes = Field(64 * 1024**2, description="Largest tokenizer.json that is accepted.")
+    allow_torchscript: bool = Field(
+        True,
+        description="Whether TorchScript archives are accepted. They are code: looked through before they "
+        "are loaded, and loaded in the child only; `false` refuses them at the upload.",
+    )
     queue: str = Field(
         "prunery.default", description="Queue of the jobs that any worker may take (`device` auto or cpu)."
     )

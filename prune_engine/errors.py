@@ -8,7 +8,9 @@
     │   ├── ModelError                   model_invalid
     │   │   ├── ModelEmptyError          model_empty
     │   │   ├── ModelFormatError         model_format_unknown
+    │   │   ├── ModelFormatOffError      model_format_off
     │   │   ├── ModelUnsafeError         model_unsafe
+    │   │   ├── ModelTooLargeError       model_too_large
     │   │   ├── ExternalDataError        model_external_data
     │   │   ├── UnsupportedOperatorError operator_unsupported
     │   │   ├── NoPrunableWeightsError   no_prunable_weights
@@ -89,10 +91,22 @@ class ModelFormatError(ModelError):
     code = "model_format_unknown"
 
 
+class ModelFormatOffError(ModelError):
+    """The file is of a format that whoever runs the service has switched off."""
+
+    code = "model_format_off"
+
+
 class ModelUnsafeError(ModelError):
     """The model file would do more than compute when it is loaded."""
 
     code = "model_unsafe"
+
+
+class ModelTooLargeError(ModelError):
+    """The graph asks for more memory, nodes, steps or nesting than any model needs, or than there is here."""
+
+    code = "model_too_large"
 
 
 class ExternalDataError(ModelError):

@@ -97,8 +97,9 @@ async def _receive_part(part: Part, form: Form, rooms: Rooms, job_id: str) -> No
 
 
 async def _receive_model(part: Part, filename: str, rooms: Rooms, job_id: str) -> ModelFile:
-    sniffer, key = ModelSniffer(filename), input_key(job_id, "model")
-    stored = await _store(part, sniffer, key, rooms, rooms.settings.max_model_bytes)
+    settings, key = rooms.settings, input_key(job_id, "model")
+    sniffer = ModelSniffer(filename, allow_torchscript=settings.allow_torchscript)
+    stored = await _store(part, sniffer, key, rooms, settings.max_model_bytes)
     found = await anyio.to_thread.run_sync(sniffer.finish, _reader(rooms, key))
     return ModelFile(filename=filename, format=found, bytes=stored.bytes, sha256=stored.sha256)
 

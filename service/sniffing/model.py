@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prune_engine.errors import ModelError, ModelFormatError
-from prune_engine.magic import HEAD_BYTES, kind_of_archive
+from prune_engine.errors import ModelError, ModelFormatError, ModelFormatOffError
+from prune_engine.magic import HEAD_BYTES, PAGE, kind_of_archive
 from service.sniffing.protobuf import OnnxWalk
 from service.sniffing.zip_directory import ReadRange, ZipDamagedError, members
 
@@ -21,8 +21,9 @@ _MOST = 200_000  # members; a model has a handful, or one for each of its weight
 class ModelSniffer:
     """Watches the model stream by; `finish` says what it is."""
 
-    def __init__(self, filename: str) -> None:
+    def __init__(self, filename: str, *, allow_torchscript: bool = True) -> None:
         self._filename = filename
+        self._allow_torchscript = allow_torchscript
         self._head = b""
         self._size = 0
         self._walk = OnnxWalk()
@@ -46,6 +47,7 @@ class ModelSniffer:
         Raises:
             ModelEmptyError: it has no bytes.
             ModelFormatError: it is no format that Prunery reads; the message says what it is and what to do.
+            ModelFormatOffError: it is TorchScript, which is switched off.
             ModelError: it is truncated or damaged.
         """
         if self._head.startswith(_ZIP):
@@ -70,4 +72,9 @@ class ModelSniffer:
         found = kind_of_archive(names)
         if isinstance(found, tuple):
             raise ModelFormatError(f"{self._filename} is {found[0]}. {found[1]}")
+        if found == "torchscript" and not self._allow_torchscript:
+            raise ModelFormatOffError(
+                f"{self._filename} is a TorchScript archive, which is code; this service has that switched "
+                f"off. Send an ONNX export of the model. How to export is in {PAGE}"
+            )
         return "zip" if found == "bundle" else found

@@ -32,6 +32,17 @@ def test_a_bad_model_is_refused_at_once(api: Api, model: bytes, filename: str, c
     assert api.stored() == []
 
 
+def test_torchscript_can_be_switched_off(settings: Settings) -> None:
+    model = zipped("m/constants.pkl", "m/code/x.py", "m/data.pkl")
+    with running(settings.model_copy(update={"allow_torchscript": False})) as api:
+        for name in ("net.pt", "net.onnx"):  # the content says what it is
+            assert "code" in assert_problem(api.submit(model, name), 422, "model_format_off", "model")
+        files = {"model": ("net.pt", model)}
+        assert_problem(api.client.post("/models/inspect", files=files), 422, "model_format_off", "model")
+        assert api.submit().status_code == 202
+        assert len([path for path in api.stored() if path.name == "model"]) == 1
+
+
 @pytest.mark.parametrize(
     ("data", "filename", "code"),
     [

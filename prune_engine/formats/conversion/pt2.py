@@ -10,29 +10,30 @@ from __future__ import annotations
 import ast
 import json
 import re
-import zipfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from prune_engine.errors import ModelError, ModelUnsafeError
-from prune_engine.formats.bundle import DAMAGED
+from prune_engine.formats.conversion.operators import PRIMS, TORCH
+from prune_engine.formats.conversion.pickles import scan_pickle
+from prune_engine.formats.conversion.plain_archive import PlainArchive, opened
 from prune_engine.formats.conversion.process import Converted, convert
 
-_LARGEST_RATIO = 20  # unpacked over packed size; torch stores its archives uncompressed
+_WHAT = "torch.export archive"
 _LARGEST_JSON = 512 << 20  # bytes
 _INSTEAD = "Send an ONNX export of the model instead (docs/models.md#pytorch)."
 
 _MEMBER = re.compile(
-    r"[^/]*/(?:"
     r"models/model\.json|archive_format|archive_version|byteorder|\.data/[\w.]+|extra/.*|"
     r"\.format_version|\.storage_alignment|"
     r"data/(?:weights|constants)/model_(?:weights|constants)_config\.json|"
-    r"data/weights/weight_\d+|data/constants/tensor_\d+|data/(?:sample_inputs|weights|constants)/model\.pt)"
+    r"data/weights/weight_\d+|data/constants/tensor_\d+|data/(?:sample_inputs|weights|constants)/model\.pt"
 )
 _PAYLOAD = re.compile(r"(?:weight|tensor)_\d+")
 _OPERATORS = re.compile(
-    r"torch\.ops\.(?:aten|prims|torchvision)\.\w+\.\w+"
+    r"torch\.ops\.torchvision\.(?:nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool|deform_conv2d)\.\w+"
     r"|torch\.ops\.higher_order\.(?:cond|while_loop|scan|associative_scan|map_impl|wrap_with_set_grad_enabled"
     r"|wrap_with_autocast)"
     r"|_operator\.(?:add|sub|mul|truediv|floordiv|mod|neg|pos|pow|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem|lshift"
@@ -40,7 +41,8 @@ _OPERATORS = re.compile(
     r"|math\.(?:ceil|floor|trunc|sqrt)"
     r"|torch\.(?:sym_\w+|_sym_sqrt|torch\._sym_sqrt)|torch\._C\._set_grad_enabled"
 )
-_REACHING_OUT = re.compile(r"torch\.ops\.aten\.(?:from_file|save|load|_load\w*|_save\w*|set_|resize_\w*)\b")
+_LISTED = {"aten": TORCH, "prims": PRIMS}
+_OF_A_LIST = re.compile(r"torch\.ops\.(aten|prims)\.(\w+)\.\w+")
 _WORD = re.compile(r"[\w.+-]{1,64}")
 _FUNCTIONS = frozenset(
     [
@@ -117,62 +119,66 @@ def convert_pt2(path: Path) -> Converted:
         ModelUnsafeError, ModelError: see `scan_pt2`.
         ConversionError: torch or its exporter refuses it, or the export computes something else.
     """
-    scan_pt2(path)
-    return convert(
-        "prune_engine.formats.conversion.pt2_export", {"model": str(path.resolve())}, "torch.export archive"
-    )
+    with tempfile.TemporaryDirectory(prefix="prunery-plain-") as folder:
+        plain = Path(folder) / "model.pt2"
+        with opened(path, _WHAT) as archive:
+            _scan(archive)
+            archive.pack(archive.sizes, plain)
+        return convert(
+            "prune_engine.formats.conversion.pt2_export", {"model": str(plain)}, "torch.export archive"
+        )
 
 
 def scan_pt2(path: Path) -> None:
     """Looks through an archive without loading it.
 
     Raises:
-        ModelUnsafeError: pickled objects, compiled code, custom operators, or expressions that are more than
-        arithmetic.
+        ModelUnsafeError: pickled objects, compiled code, operators that are on no list, or expressions that
+        are more than arithmetic.
         ModelError: the archive is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _scan(archive, path.stat().st_size)
-    except (*DAMAGED, ValueError, RecursionError, KeyError) as error:
-        raise ModelError(
-            f"The torch.export archive is damaged: a part of it cannot be read ({error}). Send it again."
-        ) from error
+    with opened(path, _WHAT) as archive:
+        _scan(archive)
 
 
-def _scan(archive: zipfile.ZipFile, packed: int) -> None:
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if sum(entry.file_size for entry in entries) > max(packed, 2**20) * _LARGEST_RATIO:
-        raise ModelUnsafeError("The torch.export archive unpacks to far more than its size. Save it again.")
-    # torch looks members up without regard to case: what is read here must be what torch reads.
-    if len({name.lower() for name in names}) < len(names) or archive.comment:
-        raise ModelUnsafeError("The torch.export archive has two members of one name. Save it again.")
-    root = names[0].partition("/")[0]
-    for name in names:
-        if "/data/aotinductor/" in name:
+def _scan(archive: PlainArchive) -> None:
+    sizes = archive.sizes
+    for name in sizes:
+        if name.startswith("data/aotinductor/"):
             raise ModelUnsafeError(
                 "The archive holds a program that AOTInductor compiled, and no model. "
                 "Send the file that torch.export.save writes."
             )
-        if not name.startswith(f"{root}/") or not _MEMBER.fullmatch(name):
+        if not _MEMBER.fullmatch(name):
             raise ModelUnsafeError(
                 f"The torch.export archive holds {name[:100]!r}, which is no part of a plain model "
                 f"(custom or pickled objects are not loaded). {_INSTEAD}"
             )
-    if f"{root}/models/model.json" not in names:
+    if "models/model.json" not in sizes:
         raise ModelError("The torch.export archive has no models/model.json. Save it again.")
-    for entry in entries:
-        if entry.filename.endswith(".json") and "/extra/" not in entry.filename:
-            if entry.file_size > _LARGEST_JSON:
-                raise ModelUnsafeError(f"{entry.filename} has {entry.file_size} bytes, which no model needs.")
-            content = json.loads(archive.read(entry))
-            if entry.filename.endswith("_config.json"):
-                _scan_payloads(content, {e.filename: e.file_size for e in entries}, entry.filename)
-            else:
-                _scan_program(content)
-        elif not entry.file_size > _LARGEST_JSON:
-            archive.read(entry)  # compares the checksum
+    for name, size in sizes.items():
+        if name.endswith("/model.pt"):
+            _scan_saved(archive.read(name), name)
+        if not name.endswith(".json") or name.startswith("extra/"):
+            continue
+        if size > _LARGEST_JSON:
+            raise ModelUnsafeError(f"{name} has {size} bytes, which no model needs.")
+        content = json.loads(archive.read(name))
+        if name.endswith("_config.json"):
+            _scan_payloads(content, sizes, name)
+        else:
+            _scan_program(content)
+
+
+def _scan_saved(content: bytes, name: str) -> None:
+    """A file of torch.save in the archive: the example inputs, or all weights at once."""
+    if not content:
+        return  # no example inputs
+    with opened(content, f"{name} in the torch.export archive") as inner:
+        sizes = inner.sizes
+        for member in sizes:
+            if member.endswith(".pkl"):
+                scan_pickle(inner.read(member), f"{name}/{member}", "data", sizes)
 
 
 def _scan_payloads(config: dict[str, Any], sizes: dict[str, int], name: str) -> None:
@@ -225,7 +231,8 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_operator(target: str) -> None:
-    if _REACHING_OUT.match(target) or not _OPERATORS.fullmatch(target):
+    named = _OF_A_LIST.fullmatch(target)
+    if not (named[2] in _LISTED[named[1]] if named else _OPERATORS.fullmatch(target)):
         raise ModelUnsafeError(
             f"The exported program calls {target[:100]!r}, which is no operator that a model needs (custom "
             f"operators are code that is not in the file). {_INSTEAD}"

@@ -27,6 +27,7 @@ from prune_engine.formats.conversion.comparison import (
     last_line,
 )
 from prune_engine.formats.conversion.exporter_quirks import put_right
+from prune_engine.formats.conversion.operators import IN_GRAPHS, OTHERS, TORCH
 from prune_engine.formats.conversion.sequences import without_sequences
 from prune_engine.formats.conversion.torchscript_dicts import return_tuples
 from prune_engine.formats.conversion.torchscript_inputs import (
@@ -43,6 +44,7 @@ ROUTE = f"torch.onnx.export, TorchScript-based, opset {OPSET}"
 OPSET_EXPORT = 20
 ROUTE_EXPORT = f"TS2EPConverter, then torch.onnx.export of the program, opset {OPSET_EXPORT}"
 _FUSED = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
+_KNOWN = OTHERS | IN_GRAPHS
 _Trial = tuple[tuple[Tensor, ...], list[Tensor], str]
 
 
@@ -59,6 +61,7 @@ def export(
     except RuntimeError as error:
         raise ConversionError(f"torch.jit.load refuses the file: {first_line(error)}") from error
     module.eval()
+    _refuse_unlisted(module)
     _refuse_fused(module)
     example = _fitting(module, candidates(module, shapes, input_specs))
     _refuse_training_mode(module, example.inputs)
@@ -78,6 +81,21 @@ def export(
             notes.append(f"{ROUTE} failed ({reasons[0][:300]}); {said} was used.")
         return proto, said, notes
     raise ConversionError(f"{reasons[0]} The other way failed too: {reasons[1]}")
+
+
+def _refuse_unlisted(module: torch.jit.ScriptModule) -> None:
+    """A second look, at what torch has read: its graph has torch's own names of all operators."""
+    graph = module.inlined_graph  # a copy that its nodes do not keep alive
+    waiting: list[Any] = [graph]
+    while waiting:
+        for node in waiting.pop().nodes():
+            kind = node.kind()
+            listed = kind.removeprefix("aten::") in TORCH if kind.startswith("aten::") else kind in _KNOWN
+            if not listed:
+                raise ConversionError(
+                    f"The TorchScript file has the operator {kind}, which is nothing that a model needs."
+                )
+            waiting.extend(node.blocks())
 
 
 def _refuse_fused(module: torch.jit.ScriptModule) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,12 +41,18 @@ def save(path: Path, net: nn.Module, *args: Tensor, dynamic_shapes: Any = None, 
     return path
 
 
-def change(path: Path, name: str, edit: Callable[[str], str], extra: dict[str, bytes] | None = None) -> Path:
-    """The archive with one of its JSON files edited, and perhaps more members."""
+def change(
+    path: Path,
+    name: str,
+    edit: Callable[[str], str],
+    extra: dict[str, bytes] | None = None,
+    replaced: dict[str, bytes] | None = None,
+) -> Path:
+    """The archive with one of its JSON files edited, and perhaps more members, or others in their place."""
     changed = path.with_name("changed.pt2")
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(changed, "w") as target:
         for entry in source.infolist():
-            content = source.read(entry)
+            content = (replaced or {}).get(entry.filename.partition("/")[2]) or source.read(entry)
             if entry.filename.endswith(name):
                 text = content.decode()
                 assert edit(text) != text or extra, "the edit has to hit"
@@ -157,6 +165,12 @@ def test_an_output_class_of_a_library_that_is_not_here_becomes_its_names(
     [
         ("torch.ops.aten.relu.default", "torch.os.system", "torch.os.system"),
         ("torch.ops.aten.relu.default", "torch.ops.mine.evil.default", "custom operators"),
+        ("torch.ops.aten.relu.default", "torch.ops.aten.as_strided.default", "as_strided"),
+        ("torch.ops.aten.relu.default", "torch.ops.aten.set_.source_Storage", "set_"),
+        ("torch.ops.aten.relu.default", "torch.ops.prims.resize.default", "prims.resize"),
+        ("torch.ops.aten.relu.default", "torch.ops.torchvision.read_file.default", "read_file"),
+        ("torch.ops.aten.relu.default", "torch.ops.inductor.accumulate_grad_.default", "inductor"),
+        ("torch.ops.aten.relu.default", "torch.ops.higher_order.call_torchbind", "call_torchbind"),
         ("torch.ops.aten.relu.default", "torch.ops.aten.from_file.default", "from_file"),
         ("torch.ops.aten.relu.default", "#mine:relu", "#mine:relu"),
         ("Symbol(", "__import__(", "no arithmetic"),
@@ -185,6 +199,20 @@ def test_what_would_run_code_is_refused_before_torch_sees_it(
 def test_pickles_and_compiled_code_are_refused(dynamic: tuple[Path, nn.Module], member: str) -> None:
     with pytest.raises(ModelUnsafeError):
         read_model(change(dynamic[0], "-", str, {member: b"x"}))
+
+
+@pytest.mark.parametrize("member", ["data/sample_inputs/model.pt", "data/weights/model.pt"])
+def test_pickled_tensors_are_walked_too(dynamic: tuple[Path, nn.Module], member: str) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, ("true",)
+
+    stream = io.BytesIO()
+    torch.save(({"x": Runs()},), stream)
+    there = {member: stream.getvalue()}
+    path = change(dynamic[0], "-", str, *((None, there) if "sample" in member else (there,)))
+    with pytest.raises(ModelUnsafeError, match=rf"{member}/data\.pkl .*system"):
+        read_model(path)
 
 
 def test_a_member_that_torch_could_read_instead_of_the_one_that_was_checked_is_refused(
