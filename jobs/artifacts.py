@@ -9,25 +9,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
 
 from jobs.errors import ArtifactNotFoundError, ArtifactsUnavailableError, TooLargeError
+from jobs.filenames import SavedAs
 from jobs.local_file import LocalFile
+from jobs.object_store import (
+    PART,
+    PARTS_IN_FLIGHT,
+    Upload,
+    holds_headers,
+    is_a_clouds_own,
+    local_folder,
+    open_signer,
+    open_store,
+    part_size,
+    reason,
+)
 from jobs.settings import Settings
 
-# A few parts in flight: an upload of any size holds at most 20 MB of memory.
-_PART = 5 * 1024 * 1024
-_PARTS_IN_FLIGHT = 4
 _WRITE = 1024 * 1024
+_LOOK_EVERY = 0.5
+# Seconds that a download which has begun waits for a store that is away.
+_STREAM_PATIENCE = 45.0
+T = TypeVar("T")
 Write = Callable[[bytes], Coroutine[Any, Any, None]]
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,12 +74,10 @@ class ArtifactStore:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = _local_folder(settings.artifacts)
-        self._store: ObjectStore
-        if self._folder is not None:
-            self._store = LocalStore(self._folder, automatic_cleanup=True, mkdir=True)
-        else:
-            self._store = from_url(settings.artifacts)
+        self._settings = settings
+        self._folder = local_folder(settings.artifacts)
+        self._store = open_store(settings)
+        self._signer = open_signer(settings, self._store)
 
     async def put_stream(
         self,
@@ -80,7 +97,7 @@ class ArtifactStore:
         busy: list[asyncio.Future[Any]] = []
         try:
             async with contextlib.AsyncExitStack() as stack:
-                write = await self._writer(key, stack)
+                write = await self._writer(key, stack, limit)
                 stack.push_async_callback(_settled, key, busy)
                 async for chunk in _gathered(chunks):
                     size += len(chunk)
@@ -98,7 +115,7 @@ class ArtifactStore:
             raise
         return StoredFile(size, digest.hexdigest())
 
-    async def _writer(self, key: str, stack: contextlib.AsyncExitStack) -> Write:
+    async def _writer(self, key: str, stack: contextlib.AsyncExitStack, limit: int | None) -> Write:
         """What appends to the file; the file is complete when `stack` is closed."""
         with _failures(key):
             if self._folder is not None:
@@ -108,15 +125,8 @@ class ArtifactStore:
                     await asyncio.to_thread(file.write, chunk)
 
                 return write
-            writer = obstore.open_writer_async(
-                self._store, key, buffer_size=_PART, max_concurrency=_PARTS_IN_FLIGHT
-            )
-            await stack.enter_async_context(writer)
-
-            async def append(chunk: bytes) -> None:
-                await writer.write(chunk)
-
-            return append
+            upload = await stack.enter_async_context(Upload(self._store, key, limit))
+            return upload.write
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` (default: all), in parts of 5 MiB at most.
@@ -127,9 +137,32 @@ class ArtifactStore:
         size = await self.head(key)
         end = size if end is None else min(end, size)
         for first, last in _parts(start, end):
-            with _failures(key):
-                part = await obstore.get_range_async(self._store, key, start=first, end=last)
-            yield bytes(part)
+            yield await self._part(key, first, last)
+
+    async def _part(self, key: str, start: int, end: int) -> bytes:
+        """A part of a file on its way to somebody: a store that is away for a moment is waited for."""
+        until = time.monotonic() + _STREAM_PATIENCE
+        while True:
+            try:
+                with _failures(key):
+                    return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
+            except ArtifactsUnavailableError as error:
+                if self._folder is not None or time.monotonic() > until:
+                    raise
+                log.warning("a download waits: %s", error)
+            await asyncio.sleep(1.0)
+
+    async def download_url(self, key: str) -> str | None:
+        """An address that whoever has it can fetch the file from for a while; None where there is none.
+
+        It is a secret as long as it is good: do not log it.
+        """
+        if self._signer is None:
+            return None
+        lifetime = timedelta(seconds=self._settings.presign_seconds)
+        with _failures(key):
+            url = await obstore.sign_async(self._signer, "GET", key, lifetime)
+        return url if self._settings.presign_endpoint or is_a_clouds_own(url) else None
 
     async def head(self, key: str) -> int:
         """The file's size.
@@ -151,38 +184,65 @@ class ArtifactStore:
         return deleted
 
     async def ping(self) -> None:
-        """Return when the store answers."""
-        with contextlib.suppress(ArtifactNotFoundError):
-            await self.head("ping")
+        """Return when the store answers and has the bucket; asking for a file would not notice that."""
+        with _failures("ping/"):
+            await obstore.list_with_delimiter_async(self._store, prefix="ping")
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
-        """Write a local file."""
+    def put_file(self, key: str, path: Path, saved_as: SavedAs | None = None) -> StoredFile:
+        """Write a local file. Tried for some seconds; who can wait longer calls again.
+
+        Args:
+            key: where.
+            path: the file.
+            saved_as: what a client that fetches it straight from the store shall save it as.
+        """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
             size = file.tell()
         with _failures(key):
-            obstore.put(self._store, key, path, chunk_size=_PART, max_concurrency=_PARTS_IN_FLIGHT)
+            obstore.put(
+                self._store,
+                key,
+                path,
+                attributes=saved_as.headers() if saved_as and holds_headers(self._store) else None,
+                chunk_size=part_size(size),
+                max_concurrency=PARTS_IN_FLIGHT,
+            )
         return StoredFile(size, digest.hexdigest())
 
     def fetch_file(self, key: str, path: Path, between: Callable[[], None] = lambda: None) -> None:
         """Copy a file to `path`. Not a link: what runs there must not be able to change what is stored.
 
+        A store that is away is waited for as long as the settings say.
+
         Args:
             key: the file.
             path: where it goes.
-            between: called between the parts of a long copy; what it raises ends the copy.
+            between: called between the parts of a long copy and while it waits; what it raises ends the copy.
 
         Raises:
             ArtifactNotFoundError: there is no such file.
         """
-        with _failures(key):
-            size = obstore.head(self._store, key)["size"]
+        size = self._patiently(key, lambda: obstore.head(self._store, key)["size"], between)
         with path.open("wb") as file:
             for start, end in _parts(0, size):
-                with _failures(key):
-                    part = obstore.get_range(self._store, key, start=start, end=end)
-                file.write(part)
+                part = partial(obstore.get_range, self._store, key, start=start, end=end)
+                file.write(self._patiently(key, part, between))
                 between()
+
+    def _patiently(self, key: str, read: Callable[[], T], between: Callable[[], None]) -> T:
+        """Read, and again while the store is away."""
+        until = time.monotonic() + self._settings.store_patience_seconds
+        while True:
+            try:
+                with _failures(key):
+                    return read()
+            except ArtifactsUnavailableError as error:
+                if self._folder is not None or time.monotonic() > until:
+                    raise
+                log.warning("a fetch waits: %s", error)
+            between()
+            time.sleep(_LOOK_EVERY)
 
     def _tidy(self, key: str) -> None:
         """Remove the empty folders that an aborted write leaves in a local store."""
@@ -227,15 +287,8 @@ def _parts(start: int, end: int) -> Iterator[tuple[int, int]]:
     One request for each part: a single long one may time out, and the local store would read it in small
     pieces, many times slower.
     """
-    for first in range(start, end, _PART):
-        yield first, min(first + _PART, end)
-
-
-def _local_folder(location: str) -> Path | None:
-    if "://" not in location:
-        return Path(location).absolute()
-    url = urlsplit(location)
-    return Path(unquote(url.path)) if url.scheme == "file" else None
+    for first in range(start, end, PART):
+        yield first, min(first + PART, end)
 
 
 @contextlib.contextmanager
@@ -246,7 +299,7 @@ def _failures(key: str) -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactNotFoundError(f"there is no file '{key}'") from None
     except (BaseError, OSError) as error:
+        # Not "from error": its text tells the whole request, signatures in the address included.
         raise ArtifactsUnavailableError(
-            f"the artifact store failed at '{key}' ({str(error).splitlines()[0]}); "
-            "check ARTIFACTS_URL and its disk"
-        ) from error
+            f"the artifact store failed at '{key}' ({reason(error)}); check ARTIFACTS_URL and its disk"
+        ) from None

@@ -90,8 +90,21 @@ class Settings(BaseSettings):
     artifacts_url: str | None = Field(
         None,
         validation_alias=_named("ARTIFACTS_URL"),
-        description="Where uploads and results are kept: `s3://bucket/path`, `gs://...`, `az://...`, "
-        "`file:///...`. Unset: `artifacts` in the data folder.",
+        description="Where uploads and results are kept: `s3://bucket/path`, `gs://bucket/path`, "
+        "`az://container/path`, `file:///...`. Unset: `artifacts` in the data folder.",
+    )
+    presign: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: who downloads a model is sent on to the bucket in the cloud, by an address that "
+        "is signed for a while. `off`: every file goes through the API.",
+    )
+    presign_endpoint: str | None = Field(
+        None,
+        description="Address of the object store as clients reach it. A store at an address of its own "
+        "(`AWS_ENDPOINT_URL`) is signed for only with this.",
+    )
+    presign_seconds: int = Field(
+        300, ge=1, le=604_800, description="How long a signed address is good for to begin a download."
     )
     datasets_dir: Path | None = Field(
         None,
@@ -158,7 +171,7 @@ class Settings(BaseSettings):
         2_000, ge=10, description="Events kept per job; above it older progress events are thinned out."
     )
     store_patience_seconds: float = Field(
-        120.0, ge=0, description="How long a worker tries to write a job's end while the store is away."
+        120.0, ge=0, description="How long a worker waits for the store, or the artifacts, to come back."
     )
     hub_datasets: bool = Field(
         False,

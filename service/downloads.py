@@ -1,26 +1,23 @@
-"""Sending a stored file: ranges, conditions, a name to save it under; streamed from the artifact store."""
+"""Sending a stored file: ranges, conditions, a name to save it under.
+
+What a browser shows is streamed from the artifact store, with headers that keep it from running as ours. For
+what is saved, a client may be sent on to an object store, by an address that is good for a while.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from jobs.artifacts import ArtifactStore, output_key
+from jobs.filenames import disposition, is_saved, media_type
 from jobs.record import Artifact
 from service.errors import RangeNotSatisfiableError
 
-_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-    ".onnx": "application/octet-stream",
-    ".zip": "application/zip",
-}
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 # What a job leaves was made from what a stranger sent: a browser must not run it as ours.
 _SAFETY: Final = {
@@ -41,7 +38,7 @@ class _Span:
 async def send_file(
     request: Request, store: ArtifactStore, job_id: str, file: Artifact, *, filename: str | None = None
 ) -> Response:
-    """The answer with the file, a range of it, or "not modified".
+    """The answer with the file, a range of it, "not modified", or where to fetch it.
 
     Args:
         filename: the name to save it under; None: show it where the browser can.
@@ -54,7 +51,13 @@ async def send_file(
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache", **_SAFETY}
     if _names(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    headers["Content-Disposition"] = _disposition(
+    key = output_key(job_id, file.name)
+    # What is lost is noticed before a status has been sent.
+    await store.head(key)
+    if request.method == "GET" and is_saved(file.name) and (url := await store.download_url(key)):
+        # The range, if any, is asked for again there.
+        return Response(status_code=307, headers={"Location": url, "Cache-Control": "private, no-store"})
+    headers["Content-Disposition"] = disposition(
         filename or file.name.rpartition("/")[2], filename is not None
     )
     span = _span(request, file, etag)
@@ -63,14 +66,11 @@ async def send_file(
     headers["Content-Length"] = str(span.end - span.start)
     if not whole:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.bytes}"
-    key, status = output_key(job_id, file.name), 200 if whole else 206
-    media_type = _TYPES.get(file.name[file.name.rfind(".") :], "application/octet-stream")
-    # What is lost is noticed before a status has been sent.
-    await store.head(key)
+    status, kind = 200 if whole else 206, media_type(file.name)
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=media_type)
+        return Response(status_code=status, headers=headers, media_type=kind)
     return StreamingResponse(
-        store.stream(key, span.start, span.end), status_code=status, headers=headers, media_type=media_type
+        store.stream(key, span.start, span.end), status_code=status, headers=headers, media_type=kind
     )
 
 
@@ -98,11 +98,3 @@ def _span(request: Request, file: Artifact, etag: str) -> _Span | None:
             headers={"Content-Range": f"bytes */{size}"},
         )
     return _Span(start, end)
-
-
-def _disposition(filename: str, save: bool) -> str:
-    """`Content-Disposition` with a plain name that curl -OJ takes, and the exact one for browsers."""
-    plain = re.sub(r"[^\w.\- ()+]", "_", filename, flags=re.ASCII)
-    kind = "attachment" if save else "inline"
-    exact = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
-    return f'{kind}; filename="{plain}"{exact}'

@@ -8,7 +8,7 @@ import structlog
 from fastapi import Request
 
 from jobs.conditions import Conditions
-from jobs.errors import HubDatasetsOffError, StoreUnavailableError
+from jobs.errors import ArtifactsUnavailableError, HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
 from jobs.settings import Settings
 from prune_engine import catalogue
@@ -38,12 +38,20 @@ async def submit(request: Request, rooms: Rooms, caller: Caller) -> Job:
             rooms.metrics.refused.labels(error.code).inc()
         # Shielded: a client that hangs up cancels this task, and its files must go all the same.
         with anyio.CancelScope(shield=True):
-            await rooms.artifacts.delete_prefix(job_id)
+            await discard(job_id, rooms)
         raise
     rooms.metrics.submitted.inc()
     _log.info("submitted", job_id=job.id, model_bytes=job.model.bytes, dataset=job.dataset.name)
     await _ring(job, rooms)
     return job
+
+
+async def discard(job_id: str, rooms: Rooms) -> None:
+    """Delete a job's files. A store that is away keeps them until somebody finds that no record has them."""
+    try:
+        await rooms.artifacts.delete_prefix(job_id)
+    except ArtifactsUnavailableError as error:
+        _log.warning("files left behind", job_id=job_id, detail=error.message)
 
 
 async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None) -> Job:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from jobs.artifacts import ArtifactStore, output_key
 from jobs.errors import JobsError
-from jobs.record import Artifact
+from jobs.filenames import saved_as
+from jobs.record import Artifact, Job
 from prune_engine.events import DoneEvent
 
 _MOST = 200
@@ -57,11 +58,11 @@ def _plain_name(part: str) -> bool:
     return part not in (".", "..") and all(c.isascii() and (c.isalnum() or c in "._-") for c in part)
 
 
-def upload(job_id: str, name: str, path: Path, artifacts: ArtifactStore) -> Artifact:
+def upload(job: Job, name: str, path: Path, artifacts: ArtifactStore) -> Artifact:
     """Store one output.
 
     Raises:
         ArtifactsUnavailableError: the artifact store fails.
     """
-    stored = artifacts.put_file(output_key(job_id, name), path)
+    stored = artifacts.put_file(output_key(job.id, name), path, saved_as(job.model.filename, name))
     return Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256)

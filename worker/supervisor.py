@@ -202,7 +202,7 @@ class Supervisor:
             return self._failure(job, relay, event.code, event.message, event.param, said)
         outputs = check_outputs(event, folder)
         artifacts = [
-            self._patiently(partial(upload, job.id, name, path, self._artifacts))
+            self._patiently(partial(upload, job, name, path, self._artifacts))
             for name, path in outputs.items()
         ]
         result = JobResult(density=event.density, metrics=event.metrics, artifacts=artifacts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from jobs.errors import ArtifactNotFoundError, JobNotFoundError
+from jobs.errors import ArtifactNotFoundError, ArtifactsUnavailableError, JobNotFoundError
+from jobs.filenames import saved_as
 from jobs.record import ENDED, Artifact, Job, Status
 from prune_engine.goals import stop_name
 from prune_engine.report import Report
@@ -25,18 +25,26 @@ ENDINGS: Final = (".onnx", ".zip")
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
 _HTML: Final = "text/html"
-_ENDINGS: Final = re.compile(r"(\.torchscript)?(\.onnx)?\.(onnx|pt|pt2|pth|ts|zip)$", re.IGNORECASE)
 
 _TYPES: Final = ("application/octet-stream", "application/zip", "application/json", _HTML, "image/svg+xml")
 _RANGE = header("Where in the file the bytes are.", "bytes 0-99/1094681")
+_SIGNED: Final = "https://bucket.s3.eu-central-1.amazonaws.com/prunery/job_.../model.onnx?X-Amz-Signature=..."
 _SHARED: Final[Responses] = {
     206: {
         **file_answer("The range that was asked for.", *_TYPES),
         "headers": {"Content-Range": _RANGE},
     },
     304: {"description": "The file is the one that `If-None-Match` names."},
+    307: {
+        "description": "Files that are saved, from an object store: fetch it there (`curl -L`).",
+        "headers": {"Location": header("A signed address, good for a few minutes.", _SIGNED)},
+    },
     **problems(
-        JobNotFoundError, ArtifactNotFoundError, errors.ResultNotReadyError, errors.RangeNotSatisfiableError
+        JobNotFoundError,
+        ArtifactNotFoundError,
+        ArtifactsUnavailableError,
+        errors.ResultNotReadyError,
+        errors.RangeNotSatisfiableError,
     ),
 }
 _NAME: Final = Path(description="Name of the file, as in the job's `artifacts`.", examples=["model.onnx"])
@@ -71,7 +79,7 @@ async def get_model(
         ),
     ] = None,
 ) -> Response:
-    """The pruned ONNX. `curl -OJ` names it after the model that was sent: `resnet20.pruned.onnx`.
+    """The pruned ONNX. `curl -OJL` names it after the model that was sent: `resnet20.pruned.onnx`.
 
     A model that came as a zip with data files goes back as one: `llama.pruned.zip`. Of a frontier every
     density has its model: `?density=0.1`.
@@ -80,7 +88,7 @@ async def get_model(
     stem = "model" if density is None else _stem(job, density)
     names = {file.name for file in job.result.artifacts} if job.result else set()
     model = _artifact(job, next((stem + end for end in ENDINGS if stem + end in names), stem + ENDINGS[0]))
-    filename = _pruned_name(job.model.filename, model.name, None if density is None else stem)
+    filename = saved_as(job.model.filename, model.name).filename
     return await send_file(request, rooms.artifacts, job_id, model, filename=filename)
 
 
@@ -180,15 +188,6 @@ def _stem(job: Job, density: float) -> str:
             f"density: {job.id} has no model of density {density:.12g}; {said}", param="density"
         )
     return stop_name(asked) if job.spec.frontier else "model"
-
-
-def _pruned_name(sent: str, model: str, stem: str | None = None) -> str:
-    """`resnet20.torchscript.pt` -> `resnet20.pruned.onnx`, or `.zip` as `model` ends.
-
-    Of several densities, `resnet20.density-0.1.onnx`.
-    """
-    which = "pruned" if stem in (None, "model") else str(stem).rpartition("/")[2]
-    return f"{_ENDINGS.sub('', sent) or 'model'}.{which}.{model.rpartition('.')[2]}"
 
 
 def components() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from service.openapi.responses import header, json_answer, problems
 from service.rooms import InRooms, Rooms
 from service.routes.models import REFUSALS, Accept, Format
 from service.routes.parameters import JobId, check_job_id
-from service.submission import submit
+from service.submission import discard, submit
 from service.views import JobList, JobView, job_path, view_of
 
 router = APIRouter(tags=["jobs"])
@@ -167,7 +167,7 @@ async def delete_job(job_id: JobId, rooms: InRooms) -> Response:
     # The record first: a job without files would promise what is not there.
     if not await rooms.store.delete(check_job_id(job_id)):
         raise JobNotFoundError(job_id)
-    await rooms.artifacts.delete_prefix(job_id)
+    await discard(job_id, rooms)
     return Response(status_code=204)
 
 

@@ -15,10 +15,14 @@ from jobs.settings import Settings
 CONTENT = os.urandom(12_345_678)
 
 
-@pytest.fixture(params=["path", "file://", "memory://"])
+@pytest.fixture(params=["path", "file://", "memory://", "s3://"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """The store in a folder, by path and by URL, and one that is no folder at all."""
-    url = {"path": None, "file://": f"file://{tmp_path}/by%20url", "memory://": "memory://"}[request.param]
+    """The store in a folder, by path and by URL, one in memory, and one in a bucket."""
+    if request.param == "s3://":
+        url = request.getfixturevalue("s3").url
+    else:
+        urls = {"path": None, "file://": f"file://{tmp_path}/by%20url", "memory://": "memory://"}
+        url = urls[request.param]
     return ArtifactStore(Settings(_env_file=None, data_dir=tmp_path, artifacts_url=url))
 
 
