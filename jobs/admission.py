@@ -17,7 +17,8 @@ from jobs.settings import Settings
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
-_CONNECTIONS = 4
+_CONNECTIONS = 8
+_GIVEN_UP = 60
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ class AsyncKeys:
         """Whether a key was ever made."""
         with availability():
             return bool(await self._redis.hlen(self._layout.keys))
+
+    async def reserve(self, key_id: str, upload: str, size: int, limit: int) -> int:
+        """Keep room for `size` bytes of an upload (0: it has ended) among the `limit` of a key.
+
+        What is not kept again within a minute counts as given up.
+
+        Returns:
+            The bytes that there is room for; when they are fewer than `size`, nothing was kept.
+        """
+        with availability():
+            return int(await self._redis.eval(*self._layout.reserve(key_id, upload, size, limit, _GIVEN_UP)))
 
     async def close(self) -> None:
         """Close the connections."""

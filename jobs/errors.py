@@ -13,7 +13,7 @@
     │   │   └── StaleAttemptError            job_attempt_stale
     │   ├── JobExistsError                   job_exists
     │   ├── ActiveJobsExceededError          active_jobs_exceeded
-    │   ├── ClaimLostError                   idempotency_key_in_use
+    │   ├── IdempotencyKeyInUseError                   idempotency_key_in_use
     │   ├── ArtifactNotFoundError            artifact_not_found
     │   ├── KeyNotFoundError                 key_not_found
     │   ├── OutgoingRefusedError             outgoing_refused
@@ -59,7 +59,7 @@ class ActiveJobsExceededError(JobsError):
     code = "active_jobs_exceeded"
 
 
-class ClaimLostError(JobsError):
+class IdempotencyKeyInUseError(JobsError):
     """Another request with the same Idempotency-Key is under way."""
 
     code = "idempotency_key_in_use"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.conditions import ANY, CLAIM_SECONDS, Conditions
+from jobs.conditions import ANY, CLAIM_SECONDS, Claim, Conditions
 from jobs.errors import EventIdError
 from jobs.moves import Change, Event
 from jobs.record import ENDED, Job, Status
@@ -28,6 +28,8 @@ _FOLDER = Path(__file__).parent
 _OWNED = (_FOLDER / "owned.lua").read_text()
 COMMIT = _OWNED + (_FOLDER / "commit.lua").read_text()
 DELETE = _OWNED + (_FOLDER / "delete.lua").read_text()
+_CLAIM = (_FOLDER / "claim.lua").read_text()
+_RESERVE = (_FOLDER / "reserve.lua").read_text()
 _ADMIT = (_FOLDER / "admit.lua").read_text()
 WORKERS = (_FOLDER / "workers.lua").read_text()
 _EVENT_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
@@ -223,6 +225,15 @@ class Layout:
         """The call that lets requests of a key in."""
         keys = (self.keys, self.keys_used, f"{self.prefix}rate:{key_id}", self.key_jobs(key_id))
         return Call(_ADMIT, keys, (key_id, str(requests), str(limit), *job_ids))
+
+    def keep_claim(self, claim: Claim, seconds: float) -> Call:
+        """The call that keeps a claim for some time, or gives it up."""
+        return Call(_CLAIM, (self.claim(claim.name),), (claim.running, str(int(seconds * 1000))))
+
+    def reserve(self, key_id: str, upload: str, size: int, limit: int, seconds: int) -> Call:
+        """The call that keeps room for an upload of a key."""
+        keys = (self.stored, f"{self.prefix}key:{key_id}:uploads")
+        return Call(_RESERVE, keys, (key_id, upload, str(size), str(limit), str(seconds)))
 
     def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
         """The call that notes a living worker (or only asks)."""

@@ -19,7 +19,7 @@ from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect
 from jobs.errors import (
     ActiveJobsExceededError,
-    ClaimLostError,
+    IdempotencyKeyInUseError,
     JobExistsError,
     JobNotFoundError,
     StoreUnavailableError,
@@ -48,7 +48,7 @@ class JobStore:
 
         Raises:
             JobExistsError: the id is taken.
-            ActiveJobsExceededError, ClaimLostError: a condition does not hold.
+            ActiveJobsExceededError, IdempotencyKeyInUseError: a condition does not hold.
         """
         with availability():
             pipe = self._redis.pipeline(transaction=False)
@@ -284,7 +284,7 @@ def check_conditions(reply: str, conditions: Conditions) -> None:
     """Look at whether the conditions of a change did hold.
 
     Raises:
-        ActiveJobsExceededError, ClaimLostError: one does not.
+        ActiveJobsExceededError, IdempotencyKeyInUseError: one does not.
     """
     if reply == "full":
         raise ActiveJobsExceededError(
@@ -292,7 +292,7 @@ def check_conditions(reply: str, conditions: Conditions) -> None:
             "wait for one to end, or cancel one"
         )
     if reply == "unclaimed":
-        raise ClaimLostError(
+        raise IdempotencyKeyInUseError(
             "this request took so long that another one with its Idempotency-Key began; send it again for "
             "that one's job"
         )
@@ -303,7 +303,7 @@ def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
 
     Raises:
         JobExistsError: the id is taken.
-        ActiveJobsExceededError, ClaimLostError: a condition does not hold.
+        ActiveJobsExceededError, IdempotencyKeyInUseError: a condition does not hold.
         StoreUnavailableError: the record did not reach the disk in time.
     """
     commit, on_disk = replies

@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from jobs.admission import AsyncKeys
 from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
+from jobs.claims import Claims
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from prune_engine import __version__
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     await asyncio.to_thread(binding.prepare, settings, binding.command_line_host())
     store = AsyncJobStore(settings)
+    keys = AsyncKeys(settings)
     rooms = Rooms(
         settings,
         store,
@@ -71,7 +73,9 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
         metrics,
         Reads(store),
         Inspector(settings),
-        Gate(settings, AsyncKeys(settings)),
+        keys,
+        Claims(settings),
+        Gate(settings, keys),
     )
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.

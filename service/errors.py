@@ -8,6 +8,8 @@
         │   ├── MultipartRequiredError    multipart_required          415
         │   ├── MultipartInvalidError     multipart_invalid           400
         │   ├── ParameterInvalidError     parameter_invalid           422
+        │   ├── IdempotencyKeyInvalidError idempotency_key_invalid    400
+        │   ├── IdempotencyKeyReusedError idempotency_key_reused      422
         │   └── ClientGoneError           client_gone                 499 (nobody is left to read it)
         ├── AccessError                   the caller may not ask for this
         │   ├── KeyRequiredError          key_required                401
@@ -18,7 +20,8 @@
         │   ├── HostNotAllowedError       host_not_allowed            403
         │   └── OriginNotAllowedError     origin_not_allowed          403
         ├── LimitError                    the key has used up what it may use
-        │   └── RequestsExceededError     requests_exceeded           429
+        │   ├── RequestsExceededError     requests_exceeded           429
+        │   └── StorageExceededError      storage_exceeded            429
         ├── FormError                     the form's fields are not what is asked for
         │   ├── FieldMissingError         field_missing               422
         │   ├── FieldUnknownError         field_unknown               422
@@ -91,6 +94,18 @@ class ParameterInvalidError(RequestError):
     code, status, title = "parameter_invalid", 422, "A parameter has a value that is not allowed"
 
 
+class IdempotencyKeyInvalidError(RequestError):
+    """The Idempotency-Key is empty, too long, or not of visible ASCII characters."""
+
+    code, status, title = "idempotency_key_invalid", 400, "The Idempotency-Key cannot be used"
+
+
+class IdempotencyKeyReusedError(RequestError):
+    """The Idempotency-Key came with another request before."""
+
+    code, status, title = "idempotency_key_reused", 422, "The Idempotency-Key belongs to another request"
+
+
 class ClientGoneError(RequestError):
     """The client hung up before its request was complete."""
 
@@ -155,6 +170,12 @@ class RequestsExceededError(LimitError):
     """The key made as many requests in a minute as it may."""
 
     code, status, title = "requests_exceeded", 429, "The API key has made too many requests"
+
+
+class StorageExceededError(LimitError):
+    """The files of the key's jobs would have more bytes than they may."""
+
+    code, status, title = "storage_exceeded", 429, "The API key has stored all that it may"
 
 
 class FormError(ServiceError):

@@ -70,10 +70,6 @@ class Gate:
             check_job_id(job_id)
         return await self._count(request, key, job_id)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._keys.close()
-
     async def lives(self, caller: Caller) -> bool:
         """Whether the caller would still be let in; for answers that go on for hours."""
         if caller.key is None:

@@ -35,7 +35,7 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
     jobs_errors.JobNotFoundError: (404, "There is no such job"),
     jobs_errors.JobExistsError: (409, "The job exists already"),
     jobs_errors.ActiveJobsExceededError: (429, "The key has as many jobs as it may have"),
-    jobs_errors.ClaimLostError: (409, "The first request with this Idempotency-Key is under way"),
+    jobs_errors.IdempotencyKeyInUseError: (409, "The first request with this Idempotency-Key is under way"),
     jobs_errors.InvalidTransitionError: (409, "The job's status does not allow this"),
     jobs_errors.ArtifactNotFoundError: (404, "The job has no such file"),
     jobs_errors.KeyNotFoundError: (404, "There is no such key"),
@@ -48,7 +48,7 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
 }
 # Seconds after which it is worth trying again, where the error does not say it itself.
 _RETRY_AFTER: Final = {429: 30, 503: 5}
-_RETRY_AFTER_CODE: Final = {jobs_errors.ClaimLostError.code: 2}
+_RETRY_AFTER_CODE: Final = {jobs_errors.IdempotencyKeyInUseError.code: 2}
 
 
 class Problem(BaseModel):

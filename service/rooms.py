@@ -8,8 +8,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from jobs.admission import AsyncKeys
 from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
+from jobs.claims import Claims
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
 from service.gate import Gate
@@ -29,6 +31,8 @@ class Rooms:
     metrics: Metrics
     reads: Reads
     inspector: Inspector
+    keys: AsyncKeys
+    claims: Claims
     gate: Gate
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -36,7 +40,8 @@ class Rooms:
         """Close every connection."""
         self.doorbell.close()
         await self.inspector.close()
-        await self.gate.close()
+        await self.claims.close()
+        await self.keys.close()
         await self.store.close()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import anyio.to_thread
 import structlog
 from fastapi import Request
 
-from jobs.conditions import Conditions
+from jobs.conditions import Claim, Conditions
 from jobs.errors import ArtifactsUnavailableError, HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
 from jobs.settings import Settings
@@ -17,28 +19,45 @@ from service.caller import Caller
 from service.errors import FieldConflictError, FieldMissingError
 from service.form import spec_of
 from service.gate import limit_of
+from service.quota import quota_of
 from service.rooms import Rooms
-from service.uploads import Form, receive_form
+from service.uploads import Form, fingerprint, receive_form
 
 _log = structlog.get_logger("service")
 
 
-async def submit(request: Request, rooms: Rooms, caller: Caller) -> Job:
+async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | None = None) -> Job:
     """Receive a submission; when this returns, the job's record and files are on disk and a worker is told.
+
+    Args:
+        request: the request.
+        rooms: the rooms.
+        caller: who asks; the job is theirs.
+        claim: the Idempotency-Key that the request holds; it is spent with the job.
 
     Raises:
         PruneError: whatever is wrong with the form or its files; nothing of it stays.
     """
-    job_id = new_job_id()
+    job_id, creating = new_job_id(), False
     try:
-        job = await job_of(await receive_form(request, rooms, job_id), rooms, job_id, caller.owner)
-        await rooms.store.create(job, Conditions(active_jobs=_active_jobs(caller, rooms)))
+        async with quota_of(request, rooms, caller, job_id) as quota:
+            form = await receive_form(request, rooms, job_id, quota.took)
+            job = await job_of(form, rooms, job_id, caller.owner)
+            if claim is not None:
+                claim = replace(claim, fingerprint=fingerprint(form))
+            conditions = Conditions(active_jobs=_active_jobs(caller, rooms), claim=claim)
+            creating = True
+            # Shielded, as what comes of it must be known.
+            with anyio.CancelScope(shield=True):
+                await rooms.store.create(job, conditions)
     except BaseException as error:
         if isinstance(error, PruneError):
             rooms.metrics.refused.labels(error.code).inc()
-        # Shielded: a client that hangs up cancels this task, and its files must go all the same.
-        with anyio.CancelScope(shield=True):
-            await discard(job_id, rooms)
+        # When the store does not say whether it has the record, the files stay: a job may need them.
+        if not (creating and isinstance(error, StoreUnavailableError)):
+            # Shielded: a client that hangs up cancels this task, and its files must go all the same.
+            with anyio.CancelScope(shield=True):
+                await discard(job_id, rooms)
         raise
     rooms.metrics.submitted.inc()
     _log.info("submitted", job_id=job.id, model_bytes=job.model.bytes, dataset=job.dataset.name)

@@ -6,7 +6,9 @@ handed on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -30,6 +32,7 @@ MAX_PARTS: Final = 64
 _MARGIN: Final = 4 * 1024 * 1024
 # A zip's members may together be this much larger than the largest file that may be sent.
 _UNPACKED: Final = 4
+Took = Callable[[int], Awaitable[None]]
 
 
 class _Sniffer(Protocol):
@@ -46,8 +49,14 @@ class Form:
     tokenizer: TokenizerFile | None = None
 
 
-async def receive_form(request: Request, rooms: Rooms, job_id: str) -> Form:
+async def receive_form(request: Request, rooms: Rooms, job_id: str, took: Took | None = None) -> Form:
     """Receive the form and store its files under `job_id`.
+
+    Args:
+        request: the request.
+        rooms: where the files go.
+        job_id: the job that they are for.
+        took: told of the bytes that come in; what it raises ends the upload.
 
     Raises:
         MultipartRequiredError, MultipartInvalidError, FormError: the form is not one.
@@ -55,16 +64,73 @@ async def receive_form(request: Request, rooms: Rooms, job_id: str) -> Form:
         TooLargeError: a file is larger than the settings allow.
         ClientGoneError: the client hung up.
     """
+    form = Form()
+    async for part in _parts(request, rooms, took):
+        await _receive_part(part, form, rooms, job_id)
+    return form
+
+
+async def receive_fingerprint(request: Request, rooms: Rooms) -> str:
+    """Receive the form and keep nothing: the fingerprint that it would have (see `fingerprint`).
+
+    Raises:
+        MultipartRequiredError, MultipartInvalidError, FormError: the form is not one.
+        TooLargeError: a file is larger than the settings allow.
+        ClientGoneError: the client hung up.
+    """
+    most = max(rooms.settings.max_model_bytes, rooms.settings.max_data_bytes)
+    fields: dict[str, str] = {}
+    files: dict[str, tuple[str, str]] = {}
+    async for part in _parts(request, rooms):
+        check_name(part.name)
+        if part.filename is None:
+            fields[part.name] = await part.text(MAX_FIELD_BYTES)
+        else:
+            files[part.name] = part.filename, await _sha256(part, most)
+    return _fingerprint(fields, files)
+
+
+def fingerprint(form: Form) -> str:
+    """Of what is asked for: every text field, and the name and SHA-256 of every file."""
+    files = {
+        name: (file.filename, file.sha256)
+        for name, file in (("model", form.model), ("tokenizer", form.tokenizer))
+        if file is not None
+    }
+    if form.dataset is not None:
+        files["dataset"] = form.dataset.name, str(form.dataset.sha256)
+    return _fingerprint(form.fields, files)
+
+
+def _fingerprint(fields: dict[str, str], files: dict[str, tuple[str, str]]) -> str:
+    return hashlib.sha256(json.dumps([fields, files], sort_keys=True).encode()).hexdigest()
+
+
+async def _sha256(part: Part, limit: int) -> str:
+    digest, size = hashlib.sha256(), 0
+    async for chunk in part.chunks():
+        digest.update(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(f"the file is larger than {limit} bytes", param=part.name)
+    return digest.hexdigest()
+
+
+async def _parts(request: Request, rooms: Rooms, took: Took | None = None) -> AsyncIterator[Part]:
     boundary = boundary_of(request.headers.get("content-type"))
     _check_length(request, rooms)
-    reader = MultipartReader(boundary, request.stream(), max_parts=MAX_PARTS)
-    form = Form()
+
+    async def stream() -> AsyncIterator[bytes]:
+        async for chunk in request.stream():
+            if took is not None:
+                await took(len(chunk))
+            yield chunk
+
     try:
-        async for part in reader.parts():
-            await _receive_part(part, form, rooms, job_id)
+        async for part in MultipartReader(boundary, stream(), max_parts=MAX_PARTS).parts():
+            yield part
     except ClientDisconnect:
         raise ClientGoneError("the client hung up before the upload was complete") from None
-    return form
 
 
 def _check_length(request: Request, rooms: Rooms) -> None:

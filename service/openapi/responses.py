@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from jobs import errors as jobs_errors
@@ -23,6 +24,17 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     errors.HostNotAllowedError("'evil.example' is not a name of this service"),
     errors.OriginNotAllowedError("a page of https://evil.example may not send this"),
     errors.RequestsExceededError("the key 4216012d2f86 may make 600 requests a minute; ask less often"),
+    errors.IdempotencyKeyInvalidError(
+        "an Idempotency-Key has 1 to 255 visible ASCII characters", param="Idempotency-Key"
+    ),
+    errors.IdempotencyKeyReusedError(
+        "this Idempotency-Key came with another request; a new request needs a new key",
+        param="Idempotency-Key",
+    ),
+    errors.StorageExceededError(
+        "the files of this key's jobs may have 107,374,182,400 bytes together, and there is room for "
+        "1,048,576 more; delete jobs that have ended"
+    ),
     errors.MultipartRequiredError("Content-Type is application/json; send the fields as multipart/form-data"),
     errors.MultipartInvalidError(
         "the body ends before its closing boundary; the upload was cut short, send it again"
@@ -39,6 +51,7 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     errors.RangeNotSatisfiableError("the file has 1,094,681 bytes; the range begins beyond them"),
     errors.ResultNotReadyError(f"{JOB_ID} is running; its result is there once it has succeeded"),
     jobs_errors.JobNotFoundError(JOB_ID),
+    jobs_errors.IdempotencyKeyInUseError("the first request with this Idempotency-Key is under way"),
     jobs_errors.ActiveJobsExceededError("100 jobs of this key have not ended; wait for one, or cancel one"),
     jobs_errors.ArtifactNotFoundError(f"{JOB_ID} has no file 'weights.bin'; it has model.onnx, report.json"),
     jobs_errors.NotCancellableError(f"{JOB_ID} is succeeded; there is nothing to cancel"),
@@ -94,6 +107,16 @@ def problems(*kinds: type[PruneError]) -> Responses:
             "value": problem.model_dump(mode="json"),
         }
     return responses
+
+
+def merged(one: Responses, other: Responses) -> Responses:
+    """The answers of both; those of one status have the examples of both."""
+    answers = copy.deepcopy(one)
+    for status, answer in copy.deepcopy(other).items():
+        here = answers.setdefault(status, answer)
+        for kind, content in answer["content"].items():
+            here["content"].setdefault(kind, content).setdefault("examples", {}).update(content["examples"])
+    return answers
 
 
 def gate_answers() -> Responses:

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from service.caller import needed
 from service.errors import InternalError
 from service.openapi.form import spec_components
-from service.openapi.responses import Responses, gate_answers, header
+from service.openapi.responses import gate_answers, header, merged
 from service.problems import MEDIA_TYPE, Problem, problem_of
 from service.routes import files, models
 
@@ -77,17 +77,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             if needed(path, method.upper()) is not None:
                 operation["security"] = [*({name: []} for name in SCHEMES), {}]
-                _add(operation["responses"], gate_answers())
+                operation["responses"] = merged(
+                    operation["responses"], {str(status): answer for status, answer in gate_answers().items()}
+                )
             _complete(operation["responses"], failure)
     return document
-
-
-def _add(responses: dict[str, Any], more: Responses) -> None:
-    """Add answers; where there is one of that status, add their examples to it."""
-    for status, answer in more.items():
-        here = responses.setdefault(str(status), answer)
-        for kind, content in answer["content"].items():
-            here["content"][kind].setdefault("examples", {}).update(content["examples"])
 
 
 def _restore_examples(document: dict[str, Any], routes: list[APIRoute]) -> None:

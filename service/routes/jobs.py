@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
-from jobs.errors import JobNotFoundError, NotCancellableError, NotDeletableError
+from jobs.errors import (
+    ActiveJobsExceededError,
+    IdempotencyKeyInUseError,
+    JobNotFoundError,
+    NotCancellableError,
+    NotDeletableError,
+)
 from jobs.record import ENDED, Job, Status
 from service import errors, inspection
 from service.caller import InCaller
+from service.idempotency import HEADER, idempotency_key, submit_once
 from service.openapi import examples
 from service.openapi.form import request_body
 from service.openapi.inspections import INSPECTED
-from service.openapi.responses import header, json_answer, problems
+from service.openapi.responses import header, json_answer, merged, problems
 from service.rooms import InRooms, Rooms
 from service.routes.models import REFUSALS, Accept, Format
 from service.routes.parameters import JobId, check_job_id
@@ -41,7 +48,16 @@ _HEADERS = {
     responses={
         200: INSPECTED | {"description": "With `validate_only`: what the job would find; nothing is queued."},
         202: json_answer("The job is recorded and queued.", _HEADERS, queued=examples.QUEUED),
-        **REFUSALS,
+        **merged(
+            REFUSALS,
+            problems(
+                ActiveJobsExceededError,
+                IdempotencyKeyInUseError,
+                errors.IdempotencyKeyInvalidError,
+                errors.IdempotencyKeyReusedError,
+                errors.StorageExceededError,
+            ),
+        ),
     },
 )
 async def create_job(
@@ -57,12 +73,31 @@ async def create_job(
     ] = False,
     format: Format = None,
     accept: Accept = "",
+    _: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            description="Send the same one again when the answer was lost: the job is made once.",
+            examples=["b5c7a9f0-6b0e-4f0e-9f57-0e1b5f6a9d2c"],
+        ),
+    ] = None,
 ) -> Any:
-    """Send a model, a density and data as multipart/form-data. Answers when the job is safely on disk."""
+    """Send a model, a density and data as multipart/form-data. Answers when the job is safely on disk.
+
+    With an `Idempotency-Key` the same request may be sent again for a day: it is answered with the first
+    one's answer, and `Idempotency-Replayed: true`.
+    """
     if validate_only:
         return inspection.answer(await inspection.validate(request, rooms), format, accept)
-    job = await submit(request, rooms, caller)
-    return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
+
+    async def accepted(job: Job) -> Response:
+        headers = {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER}
+        return await _answer(job, rooms, 202, headers)
+
+    key = idempotency_key(request)
+    if key is not None:
+        return await submit_once(request, rooms, caller, key, accepted)
+    return await accepted(await submit(request, rooms, caller))
 
 
 @router.get(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from jobs.errors import ActiveJobsExceededError, HubDatasetsOffError, TooLargeError
+from jobs.errors import HubDatasetsOffError, TooLargeError
 from prune_engine.errors import (
     ConversionError,
     DataEmptyError,
@@ -35,7 +35,6 @@ Format = Annotated[
 Accept = Annotated[str, Header(include_in_schema=False)]
 
 REFUSALS: Responses = problems(
-    ActiveJobsExceededError,
     errors.MultipartInvalidError,
     errors.MultipartRequiredError,
     errors.ParameterInvalidError,

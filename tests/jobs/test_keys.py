@@ -12,7 +12,12 @@ import pytest
 from jobs.admission import Asked, AsyncKeys
 from jobs.conditions import Claim, Conditions
 from jobs.connection import connect
-from jobs.errors import ActiveJobsExceededError, ClaimLostError, ConfigurationError, KeyNotFoundError
+from jobs.errors import (
+    ActiveJobsExceededError,
+    ConfigurationError,
+    IdempotencyKeyInUseError,
+    KeyNotFoundError,
+)
 from jobs.keys import KeyStore, Limits, Scope, new_token, parse_token
 from jobs.layout import Layout
 from jobs.record import Artifact, JobError, JobResult, Status, now
@@ -147,10 +152,10 @@ def test_the_bytes_of_an_owner_s_files_are_counted_and_forgotten(settings: Setti
 def test_a_job_is_made_only_while_its_claim_is_held(settings: Settings, store: JobStore) -> None:
     redis, layout = connect(settings.require_redis_url()), Layout(settings.redis_prefix, 10)
     claim = Claim("ann:k", "t1", "f")
-    with pytest.raises(ClaimLostError):
+    with pytest.raises(IdempotencyKeyInUseError):
         store.create(a_job(id="job_0"), Conditions(claim=claim))
     redis.set(layout.claim("ann:k"), "running:t2")
-    with pytest.raises(ClaimLostError):
+    with pytest.raises(IdempotencyKeyInUseError):
         store.create(a_job(id="job_0"), Conditions(claim=claim))
     redis.set(layout.claim("ann:k"), "running:t1", px=60_000)
     store.create(a_job(id="job_0"), Conditions(claim=claim))

@@ -40,7 +40,11 @@ class Api:
 
     def stored(self) -> list[Path]:
         """Every file and folder in the artifact store."""
-        return sorted(self.artifacts.rglob("*")) if self.artifacts.exists() else []
+        while True:
+            try:
+                return sorted(self.artifacts.rglob("*")) if self.artifacts.exists() else []
+            except FileNotFoundError:  # deleted while it was looked through
+                continue
 
     def submit(self, model: bytes | None = None, filename: str = "net.onnx", **fields: str) -> httpx.Response:
         """Send a job: by default a small ONNX model, the digits and density 0.5."""
