@@ -92,8 +92,9 @@ def test_many_at_once_do_not_exceed_it_together(
             pool.map(lambda n: post((api, other)[n % 2], headers, 3 * MB, chunked=chunked), range(8))
         )
     taken = sum(answer.status_code == 202 for answer in answers)
-    assert {answer.status_code for answer in answers} == {202, 429}
-    assert 1 <= taken <= 3
+    assert {answer.status_code for answer in answers} <= {202, 429}
+    # Uploads that do not say their length may stand in each other's way until none of them fits.
+    assert (0 if chunked else 1) <= taken <= 3
     stored, uploads = kept(settings, headers)
     assert taken * 3 * MB <= stored <= 10 * MB
     assert uploads == 0
