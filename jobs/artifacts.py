@@ -1,7 +1,9 @@
 """The store of files: uploads and results, in a local folder or an object store, by URL alone.
 
-Keys are `<job>/input/model`, `<job>/input/data`, `<job>/input/tokenizer` and `<job>/output/<name>`.
-The store knows names and bytes only; size and SHA-256 of a file are in the job's record.
+Keys are `<job>/input/model`, `<job>/input/data`, `<job>/input/tokenizer`, `<job>/output/<attempt>/<name>` and
+`<job>/checkpoint/<attempt>-<number>/<name>`: no two runs write to the same key, so one that was given up
+cannot write over another's files. The store knows names and bytes only; which keys count, and the size and
+SHA-256 of each file, is in the job's record.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -36,6 +38,7 @@ from jobs.object_store import (
     part_size,
     reason,
 )
+from jobs.record import Artifact
 from jobs.settings import Settings
 
 _WRITE = 1024 * 1024
@@ -62,9 +65,29 @@ def input_key(job_id: str, name: str) -> str:
     return f"{job_id}/input/{name}"
 
 
-def output_key(job_id: str, name: str) -> str:
-    """Key of an output: its path below `out/`."""
-    return f"{job_id}/output/{name}"
+def output_key(job_id: str, attempt: int, name: str) -> str:
+    """Key of an output that a run left: its path below `out/`."""
+    return f"{outputs_prefix(job_id)}/{attempt}/{name}"
+
+
+def key_of(job_id: str, file: Artifact) -> str:
+    """Where an output of a job is; those of older records have no run in their key."""
+    return file.key or f"{outputs_prefix(job_id)}/{file.name}"
+
+
+def outputs_prefix(job_id: str) -> str:
+    """Where every run's outputs are."""
+    return f"{job_id}/output"
+
+
+def checkpoint_key(job_id: str, attempt: int, number: int, name: str) -> str:
+    """Key of a file of a run's checkpoint, of which it is the `number`th."""
+    return f"{checkpoints_prefix(job_id)}/{attempt}-{number}/{name}"
+
+
+def checkpoints_prefix(job_id: str) -> str:
+    """Where every run's checkpoints are."""
+    return f"{job_id}/checkpoint"
 
 
 class ArtifactStore:
@@ -229,6 +252,19 @@ class ArtifactStore:
                 part = partial(obstore.get_range, self._store, key, start=start, end=end)
                 file.write(self._patiently(key, part, between))
                 between()
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of all files below a prefix."""
+        with _failures(prefix):
+            return [
+                item["path"] for batch in obstore.list(self._store, prefix=f"{prefix}/") for item in batch
+            ]
+
+    def delete_files(self, keys: Iterable[str]) -> None:
+        """Delete files; one that is not there is none."""
+        for key in keys:
+            with contextlib.suppress(ArtifactNotFoundError), _failures(key):
+                obstore.delete(self._store, key)
 
     def _patiently(self, key: str, read: Callable[[], T], between: Callable[[], None]) -> T:
         """Read, and again while the store is away."""

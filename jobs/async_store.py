@@ -7,15 +7,15 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from jobs import moves
+from jobs import moves, requests
 from jobs.changes import Changes
 from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect_async
 from jobs.errors import JobNotFoundError
 from jobs.layout import Call, Layout, StoredEvent, read_events, since
 from jobs.record import ENDED, Job, JobError, Status
+from jobs.replies import WAITAOF, check_conditions, check_created, committed, place_of
 from jobs.settings import Settings
-from jobs.store import WAITAOF, check_created
 
 _CONNECTIONS = 32  # busy at one time: a command takes well under a millisecond
 _PAGE = 500
@@ -68,7 +68,7 @@ class AsyncJobStore:
         return [Job.model_validate_json(raw) for raw in raws if raw], len(ids) > limit
 
     async def queue_position(self, job_id: str) -> int | None:
-        """How many queued jobs are older; None when the job is not queued."""
+        """How many jobs are taken before this one; None when it is not queued."""
         return (await self.queue_positions([job_id]))[0]
 
     async def queue_positions(self, job_ids: Iterable[str]) -> list[int | None]:
@@ -76,8 +76,10 @@ class AsyncJobStore:
         with availability():
             pipe = self._redis.pipeline(transaction=False)
             for job_id in job_ids:
-                pipe.zrank(self._layout.status(Status.QUEUED), job_id)
-            return list(await pipe.execute())
+                for gpu in (False, True):
+                    pipe.zrank(self._layout.waiting(gpu), job_id)
+            ranks = await pipe.execute()
+            return [place_of(ranks[i : i + 2]) for i in range(0, len(ranks), 2)]
 
     async def counts(self) -> dict[Status, int]:
         """How many jobs are in each state."""
@@ -88,12 +90,24 @@ class AsyncJobStore:
             return dict(zip(Status, await pipe.execute(), strict=True))
 
     async def fail(self, job_id: str, error: JobError) -> Job:
-        """queued, running or cancelling -> failed."""
+        """queued, or held by a worker -> failed."""
         return await self._apply(job_id, moves.fail(error, (), None))
 
     async def request_cancel(self, job_id: str) -> Job:
-        """queued -> cancelled; running -> cancelling. A second request changes nothing."""
-        return await self._apply(job_id, moves.request_cancel())
+        """queued or paused -> cancelled; running -> cancelling. A second request changes nothing."""
+        return await self._apply(job_id, requests.cancel())
+
+    async def request_pause(self, job_id: str) -> Job:
+        """queued -> paused; running -> pausing. A second request changes nothing."""
+        return await self._apply(job_id, requests.pause())
+
+    async def resume(self, job_id: str) -> Job:
+        """paused -> queued; the caller rings."""
+        return await self._apply(job_id, requests.resume())
+
+    async def retry(self, job_id: str, conditions: Conditions = ANY) -> Job:
+        """failed or cancelled -> queued, where `conditions` hold; the caller rings."""
+        return await self._apply(job_id, requests.retry(), conditions)
 
     async def delete(self, job_id: str) -> bool:
         """Forget an ended job and its events; False when there was none."""
@@ -132,13 +146,12 @@ class AsyncJobStore:
                 for stored in batch:
                     after = stored.id
                     yield stored
-                    if stored.is_last:
-                        return
                 if len(batch) == _PAGE:
                     continue
                 if ended:
                     return
-                if not await _rung(bell, block):
+                # An end need not be the last one: a failed job may be tried once more.
+                if (batch and batch[-1].is_end) or not await _rung(bell, block):
                     ended = (await self.get(job_id)).status in ENDED
 
     async def wait_for_change(self, job_id: str, seconds: float, *, seen: Job | None = None) -> Job:
@@ -186,14 +199,19 @@ class AsyncJobStore:
             raise JobNotFoundError(job_id)
         return raw, Job.model_validate_json(raw)
 
-    async def _apply(self, job_id: str, move: moves.Move) -> Job:
+    async def _apply(self, job_id: str, move: moves.Move, conditions: Conditions = ANY) -> Job:
         while True:
             raw, job = await self._read(job_id)
             change = move(job)
             if change.job == job and not change.events:
                 return job
             with availability():
-                reply = await self._eval(self._layout.commit(raw, job, change))
+                # What a client was told is done must survive the server's end.
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.eval(*self._layout.commit(raw, job, change, conditions))
+                pipe.execute_command(*WAITAOF)
+                reply = committed(await pipe.execute(raise_on_error=False))
+            check_conditions(reply[0], conditions)
             if reply[0] == "ok":
                 return change.job
 

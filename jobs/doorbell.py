@@ -1,7 +1,7 @@
 """The doorbell: a Celery message that carries a job's id and nothing else, sent without the worker's code.
 
-The record is the truth. A message that comes twice finds the job taken; one that gets lost is sent again when
-a worker starts.
+The record is the truth, and says who is next: a message only says that somebody waits in its queue. One that
+comes twice finds nothing to do, or the next job; one that gets lost is made good for by `jobs.sweeper`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Doorbell:
         Raises:
             StoreUnavailableError: the broker does not answer.
         """
-        queue = self.queue_of(device)
+        queue = self.queue(device == "cuda")
         app = self._app()
         from kombu.exceptions import OperationalError
 
@@ -72,9 +72,9 @@ class Doorbell:
                 f"the queue does not answer ({error}); check REDIS_URL and the server"
             ) from error
 
-    def queue_of(self, device: str) -> str:
-        """The queue of the jobs that ask for `device`."""
-        return self._settings.gpu_queue if device == "cuda" else self._settings.queue
+    def queue(self, gpu: bool) -> str:
+        """The queue of the jobs that need a GPU, or that any worker may take."""
+        return self._settings.gpu_queue if gpu else self._settings.queue
 
     def close(self) -> None:
         """Close the connections."""

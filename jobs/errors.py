@@ -10,6 +10,9 @@
     │   │   ├── NotRunningError              job_not_running
     │   │   ├── NotCancellableError          job_not_cancellable
     │   │   ├── NotDeletableError            job_not_deletable
+    │   │   ├── NotPausableError             job_not_pausable
+    │   │   ├── NotResumableError            job_not_resumable
+    │   │   ├── NotRetriableError            job_not_retriable
     │   │   └── StaleAttemptError            job_attempt_stale
     │   ├── JobExistsError                   job_exists
     │   ├── ActiveJobsExceededError          active_jobs_exceeded
@@ -93,6 +96,24 @@ class NotDeletableError(InvalidTransitionError):
     """Only an ended job can be deleted."""
 
     code = "job_not_deletable"
+
+
+class NotPausableError(InvalidTransitionError):
+    """Only a job that waits or runs can be paused."""
+
+    code = "job_not_pausable"
+
+
+class NotResumableError(InvalidTransitionError):
+    """Only a paused job can be resumed."""
+
+    code = "job_not_resumable"
+
+
+class NotRetriableError(InvalidTransitionError):
+    """Only a failed or cancelled job can be tried once more."""
+
+    code = "job_not_retriable"
 
 
 class StaleAttemptError(InvalidTransitionError):

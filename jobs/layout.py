@@ -1,8 +1,10 @@
 """What lies where in Redis, and how scripts are called; shared by the two stores.
 
 Under the prefix: `job:<id>` the record as JSON; `jobs` every id and `status:<status>` the ids in that state
-(sorted sets with equal scores: ids sort by time, so order and paging are lexical); `events:<id>` the job's
-stream; `owners` job -> worker that runs it; `workers` the living workers; `totals` counters for metrics.
+(sorted sets with equal scores: ids sort by time, so order and paging are lexical); `waiting:any` and
+`waiting:gpu` the queued ones in the order in which they are taken (score: priority); `events:<id>` the job's
+stream; `owners` job -> attempt and worker that runs it, `leases` job -> when that ends unless it is renewed;
+`workers` the living workers; `totals` counters for metrics.
 `keys` the API keys; `key:<id>:jobs`, `key:<id>:status:<status>` and `key:<id>:active` the jobs of one;
 `stored` the bytes that each has stored; `claim:<name>` requests with an Idempotency-Key. `webhook:<id>` the
 secret of the job's webhook and its messages as JSON; `webhooks` the messages that are yet to be sent, as
@@ -22,7 +24,7 @@ from typing import Any
 from jobs.conditions import ANY, CLAIM_SECONDS, Claim, Conditions
 from jobs.errors import EventIdError
 from jobs.moves import Change, Event
-from jobs.record import ENDED, Job, Status
+from jobs.record import ENDED, HELD, PRIORITIES, Job, Status
 
 _FOLDER = Path(__file__).parent
 _OWNED = (_FOLDER / "owned.lua").read_text()
@@ -32,6 +34,8 @@ _CLAIM = (_FOLDER / "claim.lua").read_text()
 _RESERVE = (_FOLDER / "reserve.lua").read_text()
 _ADMIT = (_FOLDER / "admit.lua").read_text()
 WORKERS = (_FOLDER / "workers.lua").read_text()
+RENEW = (_FOLDER / "renew.lua").read_text()
+LAPSED = (_FOLDER / "lapsed.lua").read_text()
 _EVENT_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
@@ -43,8 +47,8 @@ class StoredEvent:
     event: Event
 
     @property
-    def is_last(self) -> bool:
-        """Whether the job has ended with this event."""
+    def is_end(self) -> bool:
+        """Whether the job ended with this event; a failed or cancelled one may have been tried again."""
         return self.event.get("type") == "status" and self.event.get("status") in ENDED
 
 
@@ -75,8 +79,13 @@ class Layout:
 
     @property
     def owners(self) -> str:
-        """Job -> worker."""
+        """Job -> attempt and worker."""
         return f"{self.prefix}owners"
+
+    @property
+    def leases(self) -> str:
+        """Jobs that a worker has, by when their lease runs out."""
+        return f"{self.prefix}leases"
 
     @property
     def workers(self) -> str:
@@ -151,15 +160,22 @@ class Layout:
         """A job's webhook."""
         return f"{self.prefix}webhook:{job_id}"
 
+    def waiting(self, gpu: bool) -> str:
+        """The queued jobs, first those that are taken first: that need a GPU, or that any worker may take."""
+        return f"{self.prefix}waiting:{'gpu' if gpu else 'any'}"
+
     def commit(
         self,
         raw: str,
         old: Job | None,
         change: Change,
-        owner: str | None = None,
         conditions: Conditions = ANY,
+        lease: float = 0.0,
     ) -> Call:
-        """The call that puts `change` in place of the record `raw`, where `conditions` hold."""
+        """The call that puts `change` in place of the record `raw`, where `conditions` hold.
+
+        A job that is taken is leased for `lease` seconds.
+        """
         job = change.job
         keys = (
             self.record(job.id),
@@ -171,9 +187,11 @@ class Layout:
             self.owners,
             self.webhook(job.id),
             self.webhooks,
+            self.leases,
+            self.waiting(job.needs_gpu),
         )
         args = [raw, signed(job), job.id, str(self.events_per_job)]
-        args += ["-" if job.status in ENDED else owner or "", self.channel, change.secret or ""]
+        args += [_lease(old, change, lease), self.channel, change.secret or ""]
         args += [str(len(change.totals)), *change.totals]
         args.append(str(len(change.messages)))
         for message in change.messages:
@@ -192,6 +210,8 @@ class Layout:
             self.events(job.id),
             self.owners,
             self.webhook(job.id),
+            self.leases,
+            self.waiting(job.needs_gpu),
         )
         more, own = self._owned(job, job, -job.stored_bytes, ANY)
         return Call(DELETE, (*keys, *more), (raw, job.id, self.channel, own))
@@ -235,9 +255,33 @@ class Layout:
         keys = (self.stored, f"{self.prefix}key:{key_id}:uploads")
         return Call(_RESERVE, keys, (key_id, upload, str(size), str(limit), str(seconds)))
 
+    def renew(self, job: Job, seconds: float) -> Call:
+        """The call that renews a run's lease."""
+        return Call(RENEW, (self.owners, self.leases), (job.id, fencing_token(job), repr(seconds)))
+
+    def lapsed(self) -> Call:
+        """The call that finds the leases that have run out."""
+        return Call(LAPSED, (self.leases,), ())
+
     def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
         """The call that notes a living worker (or only asks)."""
         return Call(WORKERS, (self.workers,), (worker_id, repr(seconds)))
+
+
+def fencing_token(job: Job) -> str:
+    """Whose the job is: the attempt, which never comes again, and the worker; "" when it is nobody's."""
+    return f"{job.attempt} {job.lease.owner}" if job.lease is not None else ""
+
+
+def _lease(old: Job | None, change: Change, seconds: float) -> str:
+    """What becomes of the job's lease and of its place among the waiting, as `commit.lua` reads it."""
+    job = change.job
+    if job.status not in HELD:
+        what = "lapsed" if change.if_lapsed else "drop"
+    else:
+        what = "take" if old is None or old.lease is None else "keep"
+    place = PRIORITIES.index(job.priority) if job.status is Status.QUEUED else ""
+    return json.dumps({"what": what, "owner": fencing_token(job), "seconds": seconds, "place": place})
 
 
 def signed(job: Job) -> str:

@@ -19,6 +19,8 @@ class Status(StrEnum):
 
     QUEUED = "queued"  # accepted, waiting for a worker
     RUNNING = "running"  # a worker has it; `stage` says what it does
+    PAUSING = "pausing"  # a pause was asked for; the child writes a checkpoint and ends
+    PAUSED = "paused"  # put aside until somebody asks for it to go on
     CANCELLING = "cancelling"  # a cancel was asked for and the child has not ended yet
     SUCCEEDED = "succeeded"  # the pruned model and the report are there
     FAILED = "failed"  # `error` says why
@@ -26,14 +28,24 @@ class Status(StrEnum):
 
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
-    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLING}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),
+    Status.RUNNING: frozenset(
+        {Status.SUCCEEDED, Status.FAILED, Status.CANCELLING, Status.PAUSING, Status.QUEUED}
+    ),
+    Status.PAUSING: frozenset({Status.PAUSED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLING}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
     Status.CANCELLING: frozenset({Status.CANCELLED, Status.FAILED, Status.SUCCEEDED}),
     Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELLED: frozenset(),
+    Status.FAILED: frozenset({Status.QUEUED}),
+    Status.CANCELLED: frozenset({Status.QUEUED}),
 }
-ENDED = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
+# Nobody works on the job and nobody will, unless a failed or cancelled one is asked for once more.
+ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+# A worker has the job, under a lease; only its run may write.
+HELD = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
+
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")  # in the order in which they are taken
 
 
 class _Part(BaseModel):
@@ -92,11 +104,37 @@ class JobError(_Part):
 
 
 class Artifact(_Part):
-    """A file that the job left."""
+    """A file that the job left. `key`: where the artifact store has it; runs do not share keys."""
 
     name: str
     bytes: int
     sha256: str
+    key: str | None = None
+
+
+class CheckpointFile(_Part):
+    """A file of a checkpoint, and where the artifact store has it."""
+
+    name: str
+    key: str
+    bytes: int
+    sha256: str
+
+
+class Checkpoint(_Part):
+    """Where the next run goes on: the files that an earlier one left, `checkpoint.json` last."""
+
+    files: tuple[CheckpointFile, ...]
+    step: int
+    total_steps: int
+    attempt: int
+    saved_at: datetime
+
+
+class Lease(_Part):
+    """Who has the job. Its fencing token is the record's `attempt`; when it runs out, the store knows."""
+
+    owner: str
 
 
 class JobResult(_Part):
@@ -119,10 +157,14 @@ class Job(_Part):
     model: ModelFile
     dataset: DatasetRef
     tokenizer: TokenizerFile | None = None
+    priority: Priority = "normal"
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    attempt: int = 0
+    attempt: int = 0  # counts every start and never goes back, so it can fence
+    failures: int = 0  # attempts that were lost or crashed; orderly ends do not count
+    lease: Lease | None = None
+    checkpoint: Checkpoint | None = None
     error: JobError | None = None
     result: JobResult | None = None
     webhook: Webhook | None = None
@@ -132,6 +174,11 @@ class Job(_Part):
         """Size of its files: what was sent and what came of it."""
         sent = self.model.bytes + (self.dataset.bytes or 0) + (self.tokenizer.bytes if self.tokenizer else 0)
         return sent + sum(file.bytes for file in (self.result.artifacts if self.result else ()))
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether only a worker with a GPU may take it."""
+        return self.spec.device == "cuda"
 
 
 def new_job_id() -> str:

@@ -158,14 +158,30 @@ class Settings(BaseSettings):
         description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: the library's choice; "
         "where `prunery up` starts several workers, each one's share of the processors.",
     )
-    cancel_grace_seconds: float = Field(
-        3.0, gt=0, description="Seconds between SIGTERM and SIGKILL when a child has to end."
-    )
     progress_interval_seconds: float = Field(
         0.5, ge=0, description="Least time between two progress events of a job that are stored."
     )
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="How often a worker says that it lives; after four missed beats it is dead."
+    )
+    lease_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long a worker has a job without renewing its lease; then another goes on with it.",
+    )
+    lease_renew_seconds: float = Field(
+        10.0, gt=0, description="How often a worker renews its lease; at most half of `LEASE_SECONDS`."
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="Attempts at a job that may be lost or crash before it fails."
+    )
+    checkpoint_seconds: float = Field(
+        60.0, gt=0, description="Least time between two checkpoints of a training."
+    )
+    stop_grace_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds that a child has to write a checkpoint when its worker stops, or for a pause.",
     )
     events_per_job: int = Field(
         2_000, ge=10, description="Events kept per job; above it older progress events are thinned out."
@@ -202,6 +218,14 @@ class Settings(BaseSettings):
     outgoing_seconds: float = Field(
         10.0, gt=0, le=60, description="Longest time that such a request may take, all in all."
     )
+
+    @model_validator(mode="after")
+    def _leases_are_renewed_in_time(self) -> Settings:
+        if self.lease_renew_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                "lease_renew_seconds: must be at most half of lease_seconds, or a late answer loses the lease"
+            )
+        return self
 
     @field_validator(
         "data_dir",

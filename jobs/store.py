@@ -7,30 +7,19 @@ is atomic, the table of moves exists once, and a write repeated after a lost ans
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from jobs import moves
+from jobs import moves, requests
 from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect
-from jobs.errors import (
-    ActiveJobsExceededError,
-    IdempotencyKeyInUseError,
-    JobExistsError,
-    JobNotFoundError,
-    StoreUnavailableError,
-)
+from jobs.errors import JobNotFoundError
 from jobs.layout import Call, Layout, StoredEvent, read_events, since
-from jobs.record import ENDED, Job, JobError, JobResult, Status
+from jobs.record import ENDED, HELD, Checkpoint, Job, JobError, JobResult, Status
+from jobs.replies import WAITAOF, check_created, committed, place_of
 from jobs.settings import Settings
 from prune_engine.events import Progress, Stage
-
-log = logging.getLogger(__name__)
-WAITAOF = ("WAITAOF", 1, 0, 10_000)
 
 
 class JobStore:
@@ -84,10 +73,17 @@ class JobStore:
             return list(self._redis.zrange(self._layout.status(status), 0, -1))
 
     def queue_position(self, job_id: str) -> int | None:
-        """How many queued jobs are older; None when the job is not queued."""
+        """How many jobs are taken before this one; None when it is not queued."""
         with availability():
-            rank: int | None = self._redis.zrank(self._layout.status(Status.QUEUED), job_id)
-            return rank
+            pipe = self._redis.pipeline(transaction=False)
+            for gpu in (False, True):
+                pipe.zrank(self._layout.waiting(gpu), job_id)
+            return place_of(pipe.execute())
+
+    def waiting(self, gpu: bool, limit: int) -> list[str]:
+        """The first of the queued jobs that need a GPU, or that any worker may take."""
+        with availability():
+            return list(self._redis.zrange(self._layout.waiting(gpu), 0, limit - 1))
 
     def counts(self) -> dict[Status, int]:
         """How many jobs are in each state."""
@@ -97,13 +93,30 @@ class JobStore:
                 pipe.zcard(self._layout.status(status))
             return dict(zip(Status, pipe.execute(), strict=True))
 
-    def start(self, job_id: str, worker_id: str = "") -> Job:
-        """queued -> running, owned by `worker_id`. The record's `attempt` fences this run's writes.
+    def start(self, job_id: str, worker_id: str = "", lease: float = 30.0) -> Job:
+        """queued -> running, leased to `worker_id`. The record's `attempt` fences this run's writes.
+
+        On the server's disk when this returns: no number of an attempt is given out twice.
+
+        Args:
+            job_id: the job.
+            worker_id: who takes it.
+            lease: seconds until it may be given to another, unless it is renewed.
 
         Raises:
             JobNotFoundError, NotStartableError.
         """
-        return self._apply(job_id, moves.start(), owner=worker_id)
+        return self._apply(job_id, moves.start(worker_id), lease=lease, durably=True)
+
+    def renew(self, job: Job, lease: float) -> bool:
+        """Renew the lease of a run; False when the job is no longer this run's."""
+        with availability():
+            return bool(self._eval(self._layout.renew(job, lease)))
+
+    def lapsed(self) -> list[str]:
+        """The ids of the jobs whose lease has run out."""
+        with availability():
+            return list(self._eval(self._layout.lapsed()))
 
     def update(
         self,
@@ -125,6 +138,41 @@ class JobStore:
         """Append one event to a running job's stream. Raises as `update`."""
         return self.update(job_id, events=(event,), attempt=attempt)
 
+    def save(self, job_id: str, checkpoint: Checkpoint) -> Job:
+        """Note where the next run would go on. Raises as `update`."""
+        return self._apply(job_id, moves.save(checkpoint, checkpoint.attempt))
+
+    def give_back(
+        self,
+        job_id: str,
+        why: JobError,
+        *,
+        most_failures: int | None = None,
+        events: Iterable[moves.Event] = (),
+        attempt: int | None = None,
+    ) -> Job:
+        """A run ends and the job does not: queued again, paused, cancelled, or failed (`moves.give_back`).
+
+        Raises:
+            JobNotFoundError, NotRunningError, StaleAttemptError.
+        """
+        move = moves.give_back(why, most_failures=most_failures, events=tuple(events), attempt=attempt)
+        return self._apply(job_id, move, durably=True)
+
+    def take_away(self, job_id: str, why: JobError, most_failures: int, *, at_once: bool = False) -> Job:
+        """As `give_back`, of a job whose worker is gone; unchanged when its lease has not run out.
+
+        Args:
+            job_id: the job.
+            why: what to say of it.
+            most_failures: attempts that may fail before the job does.
+            at_once: even if its lease has not run out.
+
+        Raises:
+            JobNotFoundError, NotRunningError.
+        """
+        return self._apply(job_id, moves.give_back(why, most_failures=most_failures, if_lapsed=not at_once))
+
     def succeed(
         self,
         job_id: str,
@@ -133,12 +181,12 @@ class JobStore:
         events: Iterable[moves.Event] = (),
         attempt: int | None = None,
     ) -> Job:
-        """running (or cancelling, when it was too late) -> succeeded.
+        """running (or pausing or cancelling, when it was too late) -> succeeded.
 
         Raises:
             JobNotFoundError, NotRunningError, StaleAttemptError.
         """
-        return self._apply(job_id, moves.succeed(result, tuple(events), attempt))
+        return self._apply(job_id, moves.succeed(result, tuple(events), attempt), durably=True)
 
     def fail(
         self,
@@ -148,20 +196,44 @@ class JobStore:
         events: Iterable[moves.Event] = (),
         attempt: int | None = None,
     ) -> Job:
-        """queued, running or cancelling -> failed.
+        """queued, or held by a worker -> failed.
 
         Raises:
             JobNotFoundError, NotRunningError, StaleAttemptError.
         """
-        return self._apply(job_id, moves.fail(error, tuple(events), attempt))
+        return self._apply(job_id, moves.fail(error, tuple(events), attempt), durably=True)
 
     def request_cancel(self, job_id: str) -> Job:
-        """queued -> cancelled; running -> cancelling. A second request changes nothing.
+        """queued or paused -> cancelled; running -> cancelling. A second request changes nothing.
 
         Raises:
             JobNotFoundError, NotCancellableError.
         """
-        return self._apply(job_id, moves.request_cancel())
+        return self._apply(job_id, requests.cancel())
+
+    def request_pause(self, job_id: str) -> Job:
+        """queued -> paused; running -> pausing. A second request changes nothing.
+
+        Raises:
+            JobNotFoundError, NotPausableError.
+        """
+        return self._apply(job_id, requests.pause())
+
+    def resume(self, job_id: str) -> Job:
+        """paused -> queued; the caller rings.
+
+        Raises:
+            JobNotFoundError, NotResumableError.
+        """
+        return self._apply(job_id, requests.resume())
+
+    def retry(self, job_id: str) -> Job:
+        """failed or cancelled -> queued; the caller rings.
+
+        Raises:
+            JobNotFoundError, NotRetriableError.
+        """
+        return self._apply(job_id, requests.retry())
 
     def cancelled(
         self, job_id: str, *, events: Iterable[moves.Event] = (), attempt: int | None = None
@@ -171,7 +243,7 @@ class JobStore:
         Raises:
             JobNotFoundError, NotCancellableError, StaleAttemptError.
         """
-        return self._apply(job_id, moves.cancelled(tuple(events), attempt))
+        return self._apply(job_id, moves.cancelled(tuple(events), attempt), durably=True)
 
     def delete(self, job_id: str) -> bool:
         """Forget an ended job and its events; False when there was none.
@@ -234,15 +306,19 @@ class JobStore:
         with availability():
             self._redis.delete(self._layout.workers)
 
-    def orphans(self) -> list[Job]:
-        """Jobs that a worker took and that no living worker has."""
-        ids = [*self.ids(Status.RUNNING), *self.ids(Status.CANCELLING)]
-        if not ids:
-            return []
+    def held(self) -> list[str]:
+        """The ids of the jobs that a worker has, or had."""
+        return [job_id for status in HELD for job_id in self.ids(status)]
+
+    def mend(self) -> int:
+        """Put jobs of an older Prunery where they belong: those that wait and those that run. How many."""
         with availability():
-            owners = self._redis.hmget(self._layout.owners, ids)
-        living = set(self.living_workers())
-        return [self.get(i) for i, owner in zip(ids, owners, strict=True) if owner not in living]
+            known = {i for gpu in (False, True) for i in self._redis.zrange(self._layout.waiting(gpu), 0, -1)}
+            leased = set(self._redis.zrange(self._layout.leases, 0, -1))
+        astray = [*(set(self.ids(Status.QUEUED)) - known), *(set(self.held()) - leased)]
+        for job_id in astray:
+            self._apply(job_id, moves.mend(), lease=30.0)
+        return len(astray)
 
     def totals(self) -> dict[str, int]:
         """Counts since the store began: `created`, `succeeded`, `cancelled`, `failed:<code>`."""
@@ -265,57 +341,26 @@ class JobStore:
             raise JobNotFoundError(job_id)
         return raw, Job.model_validate_json(raw)
 
-    def _apply(self, job_id: str, move: moves.Move, owner: str | None = None) -> Job:
+    def _apply(self, job_id: str, move: moves.Move, *, lease: float = 0.0, durably: bool = False) -> Job:
         while True:
             raw, job = self._read(job_id)
             change = move(job)
-            if change.job == job and not change.events:
+            if change.job == job and not change.events and not change.totals:
                 return job
             with availability():
-                reply = self._eval(self._layout.commit(raw, job, change, owner))
+                reply = self._commit(self._layout.commit(raw, job, change, lease=lease), durably)
             if reply[0] == "ok":
                 return change.job
+            if reply[0] == "held":
+                return job
+
+    def _commit(self, call: Call, durably: bool) -> Any:
+        if not durably:
+            return self._eval(call)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.eval(*call)
+        pipe.execute_command(*WAITAOF)
+        return committed(pipe.execute(raise_on_error=False))
 
     def _eval(self, call: Call) -> Any:
         return self._redis.eval(*call)
-
-
-def check_conditions(reply: str, conditions: Conditions) -> None:
-    """Look at whether the conditions of a change did hold.
-
-    Raises:
-        ActiveJobsExceededError, IdempotencyKeyInUseError: one does not.
-    """
-    if reply == "full":
-        raise ActiveJobsExceededError(
-            f"{conditions.active_jobs} jobs of this key have not ended, which is all that it may have; "
-            "wait for one to end, or cancel one"
-        )
-    if reply == "unclaimed":
-        raise IdempotencyKeyInUseError(
-            "this request took so long that another one with its Idempotency-Key began; send it again for "
-            "that one's job"
-        )
-
-
-def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
-    """Look at what creating a job came to.
-
-    Raises:
-        JobExistsError: the id is taken.
-        ActiveJobsExceededError, IdempotencyKeyInUseError: a condition does not hold.
-        StoreUnavailableError: the record did not reach the disk in time.
-    """
-    commit, on_disk = replies
-    if isinstance(commit, Exception):
-        raise commit
-    check_conditions(commit[0], conditions)
-    if commit[0] != "ok":
-        raise JobExistsError(f"there is a job '{job.id}' already", param="job_id")
-    if isinstance(on_disk, ResponseError):
-        # A server older than 7.2, or one without an append-only file: its own settings decide.
-        log.warning("the store cannot say when a record is on disk (%s)", on_disk)
-    elif isinstance(on_disk, Exception):
-        raise on_disk
-    elif on_disk[0] < 1:
-        raise StoreUnavailableError("the store could not write the job to its disk within 10 s; try again")

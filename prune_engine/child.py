@@ -6,6 +6,7 @@ may kill it at any moment; nothing outside DIR is written.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 MODEL_NAMES = ("model.onnx", "model.pt", "model.pt2", "model.zip")
+_NO_DISK = ("no space left on device", "os error 28", "disk quota exceeded")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "bad_alloc")
 DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
@@ -103,6 +105,10 @@ def _guarded(work: Callable[[], None], say: Say) -> int:
             message = "more memory is needed than there is; use a smaller model, batch_size or data set"
             say(ErrorEvent(code="out_of_memory", message=message).model_dump_json())
             return 1
+        if _is_out_of_disk(error):
+            message = "the disk of the machine that ran the job is full"
+            say(ErrorEvent(code="disk_full", message=message).model_dump_json())
+            return 1
         message = f"a bug in Prunery, please report it: {type(error).__name__}: {error}"[:500]
         say(ErrorEvent(code="internal_error", message=message).model_dump_json())
         return 1
@@ -113,6 +119,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Python and numpy say it with their class, native code with words."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(word in said for word in _NO_MEMORY)
+
+
+def _is_out_of_disk(error: Exception) -> bool:
+    """As above; and torch and safetensors say it with a number of the operating system."""
+    said = str(error).lower()
+    return getattr(error, "errno", None) == errno.ENOSPC or any(word in said for word in _NO_DISK)
 
 
 def _fetch(name: str, datasets_dir: Path | None, cache_dir: Path | None, say: Say) -> None:

@@ -65,6 +65,21 @@ class WarningEvent(_Event):
     message: str
 
 
+class CheckpointEvent(_Event):
+    """A checkpoint is complete: a run that finds these files in its folder goes on from there."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    files: list[str] = Field(description="Its files, relative to the folder; `checkpoint.json` is the last.")
+    step: int
+    total_steps: int
+
+
+class StoppedEvent(_Event):
+    """The run ended because it was asked to (SIGTERM); the last checkpoint is where it goes on."""
+
+    type: Literal["stopped"] = "stopped"
+
+
 class DoneEvent(_Event):
     """The run succeeded. Always the last event."""
 
@@ -95,7 +110,14 @@ class InspectedEvent(_Event):
 
 
 Event = Annotated[
-    StartedEvent | StageEvent | ProgressEvent | WarningEvent | DoneEvent | ErrorEvent,
+    StartedEvent
+    | StageEvent
+    | ProgressEvent
+    | WarningEvent
+    | CheckpointEvent
+    | StoppedEvent
+    | DoneEvent
+    | ErrorEvent,
     Field(discriminator="type"),
 ]
 Listener = Callable[[StageEvent | ProgressEvent | WarningEvent], None]

@@ -26,7 +26,7 @@ from prunery.valkey import start_server
 from service import binding
 
 _API_PATIENCE = 12.0
-_WORKER_PATIENCE = 10.0  # beside the child's own grace
+_WORKER_PATIENCE = 10.0  # beside the time that a child has for its last checkpoint
 _READY_WITHIN = 120.0
 _LOADING_WITHIN = 600.0  # a large append-only file takes its time
 Say = Callable[[str], None]
@@ -137,7 +137,7 @@ class _Tree:
             [sys.executable, "-m", "worker"],
             share_processors(self._settings).environment(),
             self.logs / f"worker-{number}.log",
-            _WORKER_PATIENCE + self._settings.cancel_grace_seconds,
+            _WORKER_PATIENCE + self._settings.stop_grace_seconds,
         )
 
 
@@ -150,14 +150,18 @@ def share_processors(settings: Settings) -> Settings:
 
 
 def _forget_the_dead(settings: Settings) -> None:
-    """The private server has only just started: no worker lives, and what was running is lost."""
+    """The private server has only just started: no worker lives, and what was running waits for the next."""
+    from jobs.doorbell import Doorbell
     from jobs.store import JobStore
-    from worker.heartbeat import end_lost
+    from jobs.sweeper import Sweeper
 
     store = JobStore(settings)
+    doorbell = Doorbell(settings)
+    sweeper = Sweeper(settings, store, doorbell)
     store.forget_workers()
-    for job in store.orphans():
-        end_lost(store, job.id)
+    for job_id in store.held():
+        sweeper.take_away(job_id, at_once=True)
+    doorbell.close()
     store.close()
 
 

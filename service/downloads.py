@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from jobs.artifacts import ArtifactStore, output_key
+from jobs.artifacts import ArtifactStore, key_of
 from jobs.filenames import disposition, is_saved, media_type
 from jobs.record import Artifact
 from service.errors import RangeNotSatisfiableError
@@ -51,7 +51,7 @@ async def send_file(
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache", **_SAFETY}
     if _names(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    key = output_key(job_id, file.name)
+    key = key_of(job_id, file)
     # What is lost is noticed before a status has been sent.
     await store.head(key)
     if request.method == "GET" and is_saved(file.name) and (url := await store.download_url(key)):

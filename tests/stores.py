@@ -39,6 +39,8 @@ def settings(valkey_url: str, redis_prefix: str, tmp_path: Path) -> Settings:
         redis_prefix=redis_prefix,
         data_dir=tmp_path / "data",
         heartbeat_seconds=0.5,
+        lease_seconds=2.0,
+        lease_renew_seconds=0.5,
     )
 
 

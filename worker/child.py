@@ -92,6 +92,10 @@ class Child:
             return True
         return not any(reader.is_alive() for reader in self._readers) and self._lines.empty()
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM to its group; what it still says is read."""
+        self._signal(signal.SIGTERM)
+
     def end(self, grace: float) -> None:
         """End it and its whole group: SIGTERM, and SIGKILL to what is left after `grace` seconds.
 

@@ -21,7 +21,9 @@ _NETWORK = (
 )
 
 
-def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore, between: Callable[[], None]) -> None:
+def write_inputs(
+    job: Job, folder: Path, artifacts: ArtifactStore, settings: Settings, between: Callable[[], None]
+) -> None:
     """Write `spec.json` and `job.json`, and fetch the model and what else was uploaded.
 
     `between` is called between the parts of a long copy; what it raises ends the work.
@@ -29,14 +31,15 @@ def write_inputs(job: Job, folder: Path, artifacts: ArtifactStore, between: Call
     Raises:
         ArtifactNotFoundError, ArtifactsUnavailableError: a file cannot be fetched.
     """
-    (folder / "out").mkdir()
-    (folder / "tmp").mkdir()
+    (folder / "out").mkdir(exist_ok=True)
+    (folder / "tmp").mkdir(exist_ok=True)
     (folder / "spec.json").write_text(job.spec.model_dump_json())
     about = {
         "job_id": job.id,
         "model_filename": job.model.filename,
         "dataset_name": job.dataset.name,
         "dataset_source": job.dataset.source,
+        "checkpoint_seconds": settings.checkpoint_seconds,
     }
     (folder / "job.json").write_text(json.dumps(about))
     artifacts.fetch_file(input_key(job.id, "model"), folder / job.model.input_name, between)

@@ -34,10 +34,15 @@ def check_outputs(done: DoneEvent, folder: Path) -> dict[str, Path]:
         raise OutputsError(f"the run ended without {' or '.join(sorted(_MODELS))}")
     if len(done.outputs) > _MOST:
         raise OutputsError(f"the run left {len(done.outputs)} files; {_MOST} are the most")
-    return {name: _plain_file(folder / "out", name) for name in done.outputs}
+    return {name: plain_file(folder / "out", name) for name in done.outputs}
 
 
-def _plain_file(root: Path, name: str) -> Path:
+def plain_file(root: Path, name: str) -> Path:
+    """The file of this name below `root`, where it is one.
+
+    Raises:
+        OutputsError: it is missing, is no plain file, or has an impossible name.
+    """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or not all(_plain_name(part) for part in parts):
         raise OutputsError(f"'{name[:100]}' is no name of an output")
@@ -50,7 +55,7 @@ def _plain_file(root: Path, name: str) -> Path:
         except OSError:
             plain = False
         if not plain:
-            raise OutputsError(f"the run says that it wrote '{name}', which is no plain file in out/")
+            raise OutputsError(f"the run says that it wrote '{name}', which is no plain file in {root.name}/")
     return path
 
 
@@ -59,10 +64,11 @@ def _plain_name(part: str) -> bool:
 
 
 def upload(job: Job, name: str, path: Path, artifacts: ArtifactStore) -> Artifact:
-    """Store one output.
+    """Store one output of a run.
 
     Raises:
         ArtifactsUnavailableError: the artifact store fails.
     """
-    stored = artifacts.put_file(output_key(job.id, name), path, saved_as(job.model.filename, name))
-    return Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256)
+    key = output_key(job.id, job.attempt, name)
+    stored = artifacts.put_file(key, path, saved_as(job.model.filename, name))
+    return Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256, key=key)

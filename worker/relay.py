@@ -14,7 +14,17 @@ from jobs.errors import StoreUnavailableError
 from jobs.moves import Event as StoreEvent
 from jobs.record import Job
 from jobs.store import JobStore
-from prune_engine.events import DoneEvent, ErrorEvent, Event, Progress, ProgressEvent, Stage, StageEvent
+from prune_engine.events import (
+    CheckpointEvent,
+    DoneEvent,
+    ErrorEvent,
+    Event,
+    Progress,
+    ProgressEvent,
+    Stage,
+    StageEvent,
+    StoppedEvent,
+)
 
 log = logging.getLogger(__name__)
 _FREE = 200  # stages and warnings of a job that pass at once
@@ -45,8 +55,8 @@ class Relay:
 
     def offer(self, event: Event) -> None:
         """Take an event; it is stored now, later, or (progress between two others) never."""
-        if isinstance(event, DoneEvent | ErrorEvent):
-            return  # told together with the job's end
+        if isinstance(event, CheckpointEvent | StoppedEvent | DoneEvent | ErrorEvent):
+            return  # told when what it says has been made true
         if isinstance(event, ProgressEvent):
             self._progress = event.progress
         entered = isinstance(event, StageEvent | ProgressEvent) and event.stage != self._stage

@@ -1,8 +1,9 @@
 """One job from its message to its end: take it, feed a child, listen to it, and write down what came of it.
 
-The record is the truth. Whoever has moved it to `running` has the job; every later write carries the
-attempt's number, so a run that was given up cannot write into another's. A message for a job that is not
-queued is nothing.
+The record is the truth. Whoever has moved it to `running` has the job, as long as the lease is renewed; every
+later write carries the attempt's number, so a run that was given up cannot write into another's. A run need
+not end its job: one that is stopped, or whose child or disk fails, gives it back, and the next one goes on
+from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -32,35 +33,32 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine import catalogue
 from prune_engine.errors import DatasetUnavailableError, PruneError, told
-from prune_engine.events import DoneEvent, ErrorEvent, StageEvent, parse_event
-from worker import inputs
+from prune_engine.events import (
+    CheckpointEvent,
+    DoneEvent,
+    ErrorEvent,
+    StageEvent,
+    StoppedEvent,
+    WarningEvent,
+    parse_event,
+)
+from worker import inputs, leftovers, reasons
+from worker.checkpoints import Checkpoints
 from worker.child import Child
+from worker.lease import Lease
 from worker.outputs import check_outputs, upload
-from worker.relay import Relay
+from worker.run import CancelledError, LostError, Run, StoppedError
 
 log = logging.getLogger(__name__)
-_LOOK_EVERY = 0.5  # seconds between looks at the record: is a cancel asked for?
-_LEAVE_TAKING = 15.0  # seconds that a child may take to exit after its last event
-_LINES_AT_ONCE = 1000
 _LONGEST_MESSAGE = 4000
+_REST = 5.0  # seconds, times the failures in a row
+_LONGEST_REST = 60.0
 T = TypeVar("T")
 Ending = Callable[[], Job]
 
 
-class _CancelledError(Exception):
-    """Somebody asked to cancel the job."""
-
-
-class _StoppedError(Exception):
-    """The worker has to stop."""
-
-
-class _LostError(Exception):
-    """The job is no longer this run's: deleted, ended, or given to another."""
-
-
 class Supervisor:
-    """Runs one job at a time. `stop` set: the job that runs is ended, and its record says why."""
+    """Runs one job at a time. `stop` set: the job that runs goes back into the queue, soon."""
 
     def __init__(
         self,
@@ -77,79 +75,133 @@ class Supervisor:
         self._scratch = scratch
         self._worker_id = worker_id
         self._stop = stop
-        self._next_look = 0.0
+        self._unwell = 0  # runs in a row that this machine failed
         self.busy = False
 
-    def run(self, job_id: str) -> None:
-        """Run a queued job to its end; return when that is written down. Does nothing for any other job."""
+    def run(self, job_id: str) -> bool:
+        """Run a queued job until it has ended or has been given back, and that is written down.
+
+        Returns:
+            Whether there was something to do: the job was queued and nobody else took it.
+        """
         self.busy = True
         try:
-            self._run(job_id)
+            return self._run(job_id)
         finally:
             self.busy = False
 
-    def _run(self, job_id: str) -> None:
+    def _run(self, job_id: str) -> bool:
+        asked = time.monotonic()
         try:
-            job = self._store.start(job_id, self._worker_id)
+            job = self._store.start(job_id, self._worker_id, self._settings.lease_seconds)
         except (JobNotFoundError, NotStartableError) as error:
             log.info("%s: nothing to do, %s", job_id, error)
-            return
+            return False
         log.info("%s: attempt %d begins", job.id, job.attempt)
-        relay = Relay(self._store, job, self._settings.progress_interval_seconds)
+        lease = Lease(self._settings, self._store, job, asked)
         try:
-            with self._scratch.folder(f"{job.id}-{job.attempt}") as folder:
-                ending = self._work(job, folder, relay)
-            ended = self._patiently(ending)
-        except (_LostError, InvalidTransitionError, JobNotFoundError) as error:
+            ended = self._patiently(self._hold(job, lease))
+        except (LostError, InvalidTransitionError, JobNotFoundError) as error:
             log.warning("%s: given up, %s", job.id, error)
-        else:
-            log.info("%s: %s", job.id, ended.status)
+            leftovers.discard(job, self._store, self._artifacts)
+            return True
+        finally:
+            lease.close()
+        log.info("%s: %s", job.id, ended.status)
+        if ended.status is Status.SUCCEEDED:
+            leftovers.tidy(ended, self._artifacts)
+        return True
 
-    def _work(self, job: Job, folder: Path, relay: Relay) -> Ending:
-        """Do the job in `folder`; return the write that ends it, to be made once the folder is gone."""
-        fail = partial(self._failure, job, relay)
+    def rest(self) -> None:
+        """Take no job for a while if this machine failed the last one: another worker may do better."""
+        self.busy = True
+        self._stop.wait(min(_LONGEST_REST, _REST * self._unwell))
+        self.busy = False
+
+    def _hold(self, job: Job, lease: Lease) -> Ending:
+        """Do the job in a folder of its own; the write that ends the run, once the folder is gone."""
+        name = f"{job.id}-{job.attempt}"
         try:
-            inputs.write_inputs(job, folder, self._artifacts, partial(self._tend, job, relay))
-            if job.dataset.source == "named":
-                self._fetch_dataset(job, folder, relay)
-            return self._run_child(job, folder, relay)
-        except _CancelledError:
-            return partial(self._store.cancelled, job.id, events=relay.rest(), attempt=job.attempt)
-        except _StoppedError:
-            return fail("worker_stopped", "the worker was stopped while the job ran; send the job again")
-        except _LostError:
-            raise
-        except PruneError as error:
-            return fail(error.code, error.message, error.param)
+            with self._scratch.folder(f"{name}-kept") as aside, self._scratch.folder(name) as folder:
+                checkpoints = Checkpoints(self._store, self._artifacts, job, aside)
+                run = Run(self._settings, self._store, job, folder, lease, checkpoints, self._stop)
+                try:
+                    ending = self._work(run)
+                finally:
+                    checkpoints.close()
         except OSError as error:
             log.exception("%s: the worker failed", job.id)
-            return fail("worker_failed", f"the worker's disk or system failed ({error.strerror}); try again")
+            self._unwell += 1
+            return partial(
+                self._store.give_back,
+                job.id,
+                reasons.failed(error),
+                most_failures=self._settings.max_attempts,
+                attempt=job.attempt,
+            )
+        return ending
 
-    def _failure(
-        self,
-        job: Job,
-        relay: Relay,
-        code: str,
-        message: str,
-        param: str | None = None,
-        *events: dict[str, Any],
+    def _work(self, run: Run) -> Ending:
+        """Do the job; return the write that ends the run."""
+        job = run.job
+        try:
+            run.patiently(
+                lambda: inputs.write_inputs(job, run.folder, self._artifacts, self._settings, run.tend)
+            )
+            if job.dataset.source == "named":
+                self._fetch_dataset(run)
+            self._fetch_checkpoint(run)
+            return self._run_child(run)
+        except CancelledError:
+            return partial(self._store.cancelled, job.id, events=run.relay.rest(), attempt=job.attempt)
+        except StoppedError as stopped:
+            run.settle()
+            return self._given_back(run, stopped.why)
+        except ArtifactsUnavailableError as error:
+            why = JobError(code=error.code, message=error.message)
+            return self._given_back(run, why, self._settings.max_attempts)
+        except PruneError as error:
+            return self._failed(run, error.code, error.message, error.param)
+
+    def _failed(
+        self, run: Run, code: str, message: str, param: str | None = None, *events: dict[str, Any]
     ) -> Ending:
-        log.warning("%s: failed, %s: %s", job.id, code, message)
+        """The write that fails the job: another attempt would come to the same."""
+        log.warning("%s: failed, %s: %s", run.job.id, code, message)
         error = JobError(code=code, message=message[:_LONGEST_MESSAGE], param=param)
-        return partial(self._store.fail, job.id, error, events=relay.rest(*events), attempt=job.attempt)
+        rest = run.relay.rest(*events)
+        return partial(self._store.fail, run.job.id, error, events=rest, attempt=run.job.attempt)
 
-    def _fetch_dataset(self, job: Job, folder: Path, relay: Relay) -> None:
+    def _given_back(self, run: Run, why: JobError, most_failures: int | None = None) -> Ending:
+        """The write that ends the run and not the job."""
+        log.warning("%s: goes back, %s: %s", run.job.id, why.code, why.message)
+        return partial(
+            self._store.give_back,
+            run.job.id,
+            why,
+            most_failures=most_failures,
+            events=run.relay.rest(),
+            attempt=run.job.attempt,
+        )
+
+    def _fetch_checkpoint(self, run: Run) -> None:
+        missing = run.patiently(lambda: run.checkpoints.fetch(run.folder, run.tend))
+        if missing is not None:
+            log.warning("%s: %s", run.job.id, missing)
+            run.relay.offer(WarningEvent(message=missing))
+
+    def _fetch_dataset(self, run: Run) -> None:
         """Copy the named data set into the folder; a process of its own gets it where it is not here yet."""
-        name = job.dataset.name
+        name = run.job.dataset.name
         here = catalogue.find(
             name, datasets_dir=self._settings.datasets_dir, cache_dir=self._settings.cache_dir
         )
         if here is not None:
-            inputs.take_dataset(here, job, folder, partial(self._tend, job, relay))
+            inputs.take_dataset(here, run.job, run.folder, run.tend)
             return
         if catalogue.is_from_hub(name) and not self._settings.hub_datasets:
             raise HubDatasetsOffError(name)
-        relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
+        run.relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
         found: dict[str, Any] = {}
 
         def hear(line: bytes) -> bool:
@@ -163,18 +215,19 @@ class Supervisor:
             return False
 
         command = inputs.fetch_command(self._settings, name)
-        child = Child(command, folder, inputs.fetch_environment(self._settings, folder))
-        self._attend(child, job, relay, hear)
+        child = Child(command, run.folder, inputs.fetch_environment(self._settings, run.folder))
+        run.attend(child, hear, keeps_checkpoints=False)
         if "path" in found:
-            inputs.take_dataset(Path(found["path"]), job, folder, partial(self._tend, job, relay))
+            inputs.take_dataset(Path(found["path"]), run.job, run.folder, run.tend)
         elif "code" in found:
             raise told(str(found["code"]), str(found.get("message", "")), found.get("param"))
         else:
-            log.warning("%s: fetching %s: %s", job.id, name, child.errors())
+            log.warning("%s: fetching %s: %s", run.job.id, name, child.errors())
             raise DatasetUnavailableError(f"fetching '{name}' failed: {child.crash_reason()}")
 
-    def _run_child(self, job: Job, folder: Path, relay: Relay) -> Ending:
-        """Run the child; pass its events on; say how the job ends."""
+    def _run_child(self, run: Run) -> Ending:
+        """Run the child; pass its events on; say how the run ends."""
+        job = run.job
         last: list[DoneEvent | ErrorEvent] = []
 
         def hear(line: bytes) -> bool:
@@ -183,78 +236,51 @@ class Supervisor:
             except ValueError:
                 log.debug("%s: no event: %r", job.id, line[:200])
                 return False
-            if isinstance(event, DoneEvent | ErrorEvent):
+            if isinstance(event, CheckpointEvent):
+                run.checkpoints.offer(event, run.folder)
+            elif isinstance(event, DoneEvent | ErrorEvent):
                 last.append(event)
-                return True
-            relay.offer(event)
-            return False
+            else:
+                run.relay.offer(event)
+            return isinstance(event, DoneEvent | ErrorEvent | StoppedEvent)
 
-        command = inputs.child_command(self._settings, folder)
-        child = Child(command, folder, child_environment(self._settings, folder))
-        self._attend(child, job, relay, hear)
+        command = inputs.child_command(self._settings, run.folder)
+        child = Child(command, run.folder, child_environment(self._settings, run.folder))
+        try:
+            run.attend(child, hear, keeps_checkpoints=True)
+        except StoppedError:
+            if not last:
+                raise
         if not last:
             log.warning("%s: the child crashed: %s", job.id, child.errors())
-            reason = f"the process that pruned the model is gone: {child.crash_reason()}"
-            return self._failure(job, relay, "child_crashed", reason)
+            run.settle()
+            crash = reasons.crashed(child.crash_reason())
+            return self._given_back(run, crash, self._settings.max_attempts)
         event = last[-1]
         said = event.model_dump(mode="json")
+        if isinstance(event, ErrorEvent) and event.code in reasons.OF_THE_MACHINE:
+            self._unwell += 1
+            run.settle()
+            why = JobError(code=event.code, message=event.message[:_LONGEST_MESSAGE])
+            return self._given_back(run, why, self._settings.max_attempts)
+        self._unwell = 0
         if isinstance(event, ErrorEvent):
-            return self._failure(job, relay, event.code, event.message, event.param, said)
-        outputs = check_outputs(event, folder)
+            return self._failed(run, event.code, event.message, event.param, said)
         artifacts = [
-            self._patiently(partial(upload, job, name, path, self._artifacts))
-            for name, path in outputs.items()
+            run.patiently(partial(upload, job, name, path, self._artifacts))
+            for name, path in check_outputs(event, run.folder).items()
         ]
         result = JobResult(density=event.density, metrics=event.metrics, artifacts=artifacts)
-        return partial(self._store.succeed, job.id, result, events=relay.rest(said), attempt=job.attempt)
-
-    def _attend(self, child: Child, job: Job, relay: Relay, hear: Callable[[bytes], bool]) -> None:
-        """Listen to a child until it has ended. `hear` says whether a line was the child's last word."""
-        leave_by: float | None = None
-        try:
-            while True:
-                line = child.line(0.05)
-                for _ in range(_LINES_AT_ONCE):
-                    if line is None:
-                        break
-                    if hear(line) and leave_by is None:
-                        leave_by = time.monotonic() + _LEAVE_TAKING
-                    line = child.line(0)
-                if child.status() is not None and child.drained():
-                    return
-                if leave_by is not None and time.monotonic() > leave_by:
-                    log.warning("%s: the child said its last word but does not leave", job.id)
-                    return
-                self._tend(job, relay)
-        finally:
-            child.end(self._settings.cancel_grace_seconds if child.status() is None else 0)
-
-    def _tend(self, job: Job, relay: Relay) -> None:
-        """Store what is due, and look whether the job may go on."""
-        if self._stop.is_set():
-            raise _StoppedError
-        try:
-            relay.tick()
-            if time.monotonic() < self._next_look:
-                return
-            now = self._store.get(job.id)
-        except StoreUnavailableError:
-            return  # an outage of the store is no reason to stop
-        except (InvalidTransitionError, JobNotFoundError) as error:
-            raise _LostError(str(error)) from None
-        self._next_look = time.monotonic() + _LOOK_EVERY
-        if now.attempt != job.attempt or now.status not in (Status.RUNNING, Status.CANCELLING):
-            raise _LostError(f"it is {now.status} at attempt {now.attempt}")
-        if now.status is Status.CANCELLING:
-            raise _CancelledError
+        events = run.relay.rest(said)
+        return partial(self._store.succeed, job.id, result, events=events, attempt=job.attempt)
 
     def _patiently(self, write: Callable[[], T]) -> T:
-        """Write, and try again while the store is away, as long as the settings say."""
+        """Write down what came of a run, and try again while the store is away, for as long as is set."""
         until = time.monotonic() + self._settings.store_patience_seconds
         while True:
             try:
                 return write()
-            except (StoreUnavailableError, ArtifactsUnavailableError) as error:
+            except StoreUnavailableError as error:
                 if time.monotonic() > until:
                     raise
                 log.warning("trying again in a second: %s", error)

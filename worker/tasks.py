@@ -18,6 +18,7 @@ from jobs.doorbell import TASK, Doorbell
 from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
+from jobs.sweeper import Sweeper
 from prune_engine.errors import PruneError
 from worker.app import app, settings
 from worker.heartbeat import Heartbeat
@@ -40,8 +41,33 @@ class _Worker:
             self.settings, self.store, ArtifactStore(self.settings), self.scratch, worker_id, self.stop
         )
         self.heartbeat = Heartbeat(
-            self.settings, self.store, self.doorbell, worker_id, lambda: self.supervisor.busy
+            self.settings,
+            self.store,
+            Sweeper(self.settings, self.store, self.doorbell),
+            worker_id,
+            lambda: self.supervisor.busy,
         )
+
+    def answer(self, queue: str) -> None:
+        """Do the job that is next in a queue, whatever job the message was sent for; ring for the one after.
+
+        So a message stands for one turn and not for one job: urgent jobs overtake, and when messages are
+        lost no job waits longer than those that came after it.
+        """
+        tried: set[str] = set()
+        while (job_id := self._next(queue)) is not None and not self.stop.is_set():
+            if self.supervisor.run(job_id) or job_id in tried:
+                break
+            tried.add(job_id)
+        if (after := self._next(queue)) is not None:
+            self.doorbell.ring(after, device="cuda" if queue == self.settings.gpu_queue else "auto")
+        self.supervisor.rest()
+
+    def _next(self, queue: str) -> str | None:
+        for gpu in (True, False):
+            if self.doorbell.queue(gpu) == queue and (first := self.store.waiting(gpu, 1)):
+                return first[0]
+        return None
 
     def close(self) -> None:
         """Say goodbye and leave nothing behind."""
@@ -55,12 +81,14 @@ log = logging.getLogger(__name__)
 _here: list[_Worker] = []
 
 
-def run_job(job_id: str) -> None:
-    """Run a queued job to its end."""
-    _here[0].supervisor.run(job_id)
+def run_job(task: Any, job_id: str) -> None:
+    """A message came: somebody waits in the queue that it came from."""
+    queue = task.request.delivery_info["routing_key"]
+    log.debug("a message for %s in %s", job_id, queue)
+    _here[0].answer(queue)
 
 
-app.task(name=TASK, ignore_result=True)(run_job)
+app.task(name=TASK, ignore_result=True, bind=True)(run_job)
 
 
 def _begin(**_: Any) -> None:

@@ -98,4 +98,7 @@ def messages_of(job: Job) -> tuple[Message, ...]:
 
 
 def _data_of(job: Job) -> dict[str, Any]:
-    return {"object": "job", **job.model_dump(mode="json", include=set(_TOLD))}
+    told = job.model_dump(mode="json", include=set(_TOLD))
+    for file in (told["result"] or {}).get("artifacts", ()):
+        del file["key"]  # where we keep it is our own affair
+    return {"object": "job", **told}

@@ -65,9 +65,9 @@ def test_a_range_is_what_a_slice_would_be(artifacts: ArtifactStore, start: int, 
 def test_files_go_in_and_out_whole(artifacts: ArtifactStore, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(CONTENT)
-    stored = artifacts.put_file(output_key("job_1", "figures/curve.svg"), source)
+    stored = artifacts.put_file(output_key("job_1", 1, "figures/curve.svg"), source)
     assert stored == StoredFile(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    artifacts.fetch_file("job_1/output/figures/curve.svg", target)
+    artifacts.fetch_file("job_1/output/1/figures/curve.svg", target)
     assert target.read_bytes() == CONTENT
 
 

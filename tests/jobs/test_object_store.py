@@ -22,7 +22,7 @@ from tests.object_stores import S3
 
 MIB = 1024 * 1024
 CONTENT = os.urandom(12 * MIB)
-KEY = output_key("job_1", "model.onnx")
+KEY = output_key("job_1", 1, "model.onnx")
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_settings_travel_whole_through_the_environment(
         datasets_dir=Path("sets"),
         worker_queues=("a", "b"),
         child_command=("run", "a b"),
-        cancel_grace_seconds=0.25,
+        stop_grace_seconds=0.25,
     )
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)

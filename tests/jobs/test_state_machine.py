@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from jobs.errors import InvalidTransitionError, JobNotFoundError
-from jobs.record import ENDED, TRANSITIONS, Job, JobError, JobResult, Status
+from jobs.record import ENDED, HELD, TRANSITIONS, Job, JobError, JobResult, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.events import Progress
@@ -39,6 +39,7 @@ class Jobs(RuleBasedStateMachine):
         self.store = JobStore(Jobs.base.model_copy(update={"redis_prefix": f"t-{secrets.token_hex(6)}:"}))
         self.known: dict[str, list[Status]] = {}  # every state that the job was in
         self.attempts: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
 
     def teardown(self) -> None:
         self.store.close()
@@ -54,11 +55,11 @@ class Jobs(RuleBasedStateMachine):
         to: Status,
         attempt: int | None,
         *,
-        only_from: Status | None = None,
+        only_from: frozenset[Status] = frozenset(Status),
     ) -> None:
         """Call a verb; it must be done or refused just as the table says."""
         now = self.known[job_id][-1]
-        allowed = to in TRANSITIONS[now] and (only_from is None or now is only_from)
+        allowed = to in TRANSITIONS[now] and now in only_from
         if attempt is not None and attempt != self.attempts[job_id]:
             allowed = False
         if not allowed:
@@ -77,6 +78,7 @@ class Jobs(RuleBasedStateMachine):
         self.store.create(job)
         self.known[job.id] = [Status.QUEUED]
         self.attempts[job.id] = 0
+        self.failures[job.id] = 0
 
     @precondition(lambda self: self.known)
     @rule(number=PICK)
@@ -98,7 +100,14 @@ class Jobs(RuleBasedStateMachine):
     @rule(number=PICK, attempt=ATTEMPT)
     def fail(self, number: int, attempt: int | None) -> None:
         job_id = self.pick(number)
-        self.attempt(lambda: self.store.fail(job_id, ERROR, attempt=attempt), job_id, Status.FAILED, attempt)
+        held = frozenset(Status) if attempt is None else HELD
+        self.attempt(
+            lambda: self.store.fail(job_id, ERROR, attempt=attempt),
+            job_id,
+            Status.FAILED,
+            attempt,
+            only_from=held,
+        )
 
     @precondition(lambda self: self.known)
     @rule(number=PICK, attempt=ATTEMPT)
@@ -109,25 +118,77 @@ class Jobs(RuleBasedStateMachine):
             job_id,
             Status.CANCELLED,
             attempt,
-            only_from=Status.CANCELLING,
+            only_from=frozenset({Status.CANCELLING}),
         )
+
+    @precondition(lambda self: self.known)
+    @rule(number=PICK, attempt=ATTEMPT, counts=st.booleans(), most=st.integers(1, 3))
+    def give_back(self, number: int, attempt: int | None, counts: bool, most: int) -> None:
+        job_id = self.pick(number)
+        now = self.known[job_id][-1]
+        failures = self.failures[job_id] + counts
+        to = {Status.CANCELLING: Status.CANCELLED, Status.PAUSING: Status.PAUSED}.get(now, Status.QUEUED)
+        if counts and failures >= most and now is not Status.CANCELLING:
+            to = Status.FAILED
+        before = len(self.known[job_id])
+        self.attempt(
+            lambda: self.store.give_back(
+                job_id, ERROR, most_failures=most if counts else None, attempt=attempt
+            ),
+            job_id,
+            to,
+            attempt,
+            only_from=HELD,
+        )
+        if len(self.known[job_id]) > before and to is not Status.CANCELLED:
+            self.failures[job_id] = failures
+
+    def ask(
+        self, job_id: str, verb: Callable[[str], Job], table: dict[Status, Status], same: set[Status]
+    ) -> None:
+        """A client's request: done as the table says, no change where it is so already, else refused."""
+        now = self.known[job_id][-1]
+        if now in same:
+            assert verb(job_id).status is now
+        else:
+            to = table.get(now, Status.RUNNING)
+            self.attempt(lambda: verb(job_id), job_id, to, None, only_from=frozenset(table))
 
     @precondition(lambda self: self.known)
     @rule(number=PICK)
     def request_cancel(self, number: int) -> None:
+        at_once = dict.fromkeys((Status.QUEUED, Status.PAUSED), Status.CANCELLED)
+        later = dict.fromkeys((Status.RUNNING, Status.PAUSING), Status.CANCELLING)
+        same = {Status.CANCELLING, Status.CANCELLED}
+        self.ask(self.pick(number), self.store.request_cancel, at_once | later, same)
+
+    @precondition(lambda self: self.known)
+    @rule(number=PICK)
+    def request_pause(self, number: int) -> None:
+        table = {Status.QUEUED: Status.PAUSED, Status.RUNNING: Status.PAUSING}
+        self.ask(self.pick(number), self.store.request_pause, table, {Status.PAUSING, Status.PAUSED})
+
+    @precondition(lambda self: self.known)
+    @rule(number=PICK)
+    def resume(self, number: int) -> None:
+        table = {Status.PAUSED: Status.QUEUED}
+        self.ask(self.pick(number), self.store.resume, table, {Status.QUEUED, Status.RUNNING})
+
+    @precondition(lambda self: self.known)
+    @rule(number=PICK)
+    def retry(self, number: int) -> None:
         job_id = self.pick(number)
-        now = self.known[job_id][-1]
-        if now in (Status.CANCELLING, Status.CANCELLED):
-            assert self.store.request_cancel(job_id).status is now
-            return
-        to = Status.CANCELLED if now is Status.QUEUED else Status.CANCELLING
-        self.attempt(lambda: self.store.request_cancel(job_id), job_id, to, None)
+        before = len(self.known[job_id])
+        table = dict.fromkeys((Status.FAILED, Status.CANCELLED), Status.QUEUED)
+        self.ask(job_id, self.store.retry, table, {Status.QUEUED, Status.RUNNING})
+        if len(self.known[job_id]) > before:
+            self.failures[job_id] = 0
 
     @precondition(lambda self: self.known)
     @rule(number=PICK, attempt=ATTEMPT, fraction=st.floats(0, 1))
     def update(self, number: int, attempt: int | None, fraction: float) -> None:
         job_id = self.pick(number)
-        running = self.known[job_id][-1] in (Status.RUNNING, Status.CANCELLING)
+        running = self.known[job_id][-1] in HELD
         if running and attempt in (None, self.attempts[job_id]):
             progress = Progress(fraction=fraction)
             self.store.update(job_id, "pruning", progress, attempt=attempt)
@@ -158,6 +219,7 @@ class Jobs(RuleBasedStateMachine):
         for status in Status:
             assert self.store.ids(status) == sorted(i for i, s in self.known.items() if s[-1] is status)
         queued = self.store.ids(Status.QUEUED)
+        assert self.store.waiting(False, 100) == queued
         assert [self.store.queue_position(i) for i in queued] == list(range(len(queued)))
 
     @invariant()
@@ -167,9 +229,14 @@ class Jobs(RuleBasedStateMachine):
             assert told == [state.value for state in states]
 
     @invariant()
-    def orphans_are_what_runs_without_a_worker(self) -> None:
-        running = {i for i, s in self.known.items() if s[-1] in (Status.RUNNING, Status.CANCELLING)}
-        assert {job.id for job in self.store.orphans()} == running
+    def what_is_held_has_a_lease_and_nothing_else_has(self) -> None:
+        held = {i for i, s in self.known.items() if s[-1] in HELD}
+        assert set(self.store.held()) == held
+        assert set(self.store._redis.zrange(self.store._layout.leases, 0, -1)) == held
+        assert set(self.store._redis.hkeys(self.store._layout.owners)) == held
+        jobs = self.store.page(100)[0]
+        assert {job.id for job in jobs if job.lease is not None} == held
+        assert {job.id: job.failures for job in jobs} == {i: self.failures[i] for i in self.known}
 
 
 def test_no_sequence_of_calls_leaves_the_table_of_moves(settings_of_valkey: Settings) -> None:

@@ -58,7 +58,7 @@ def test_every_transition_tells_the_stream(store: JobStore) -> None:
     job = running(store)
     store.succeed(job.id, RESULT)
     assert statuses(store, job.id) == ["queued", "running", "succeeded"]
-    assert store.events(job.id)[-1].is_last
+    assert store.events(job.id)[-1].is_end
 
 
 def test_success_notes_result_time_and_full_progress(store: JobStore) -> None:
@@ -253,8 +253,8 @@ def test_a_repeated_write_counts_once(store: JobStore) -> None:
 
     job = a_job()
     store.create(job)
-    change = moves.start()(job)
-    call = store._layout.commit(store._read(job.id)[0], job, change, "worker-1")
+    change = moves.start("worker-1")(job)
+    call = store._layout.commit(store._read(job.id)[0], job, change, lease=30.0)
     assert store._eval(call)[0] == "ok"
     assert store._eval(call)[0] == "ok"
     assert statuses(store, job.id) == ["queued", "running"]
@@ -268,17 +268,6 @@ def test_workers_live_as_long_as_they_beat(store: JobStore) -> None:
     assert store.living_workers() == ["worker-2"]
     store.leave("worker-2")
     assert store.living_workers() == []
-
-
-def test_orphans_are_running_jobs_whose_worker_is_gone(store: JobStore) -> None:
-    job, other = running(store), running(store)
-    store.beat("worker-1", 30)
-    assert store.orphans() == []
-    store.leave("worker-1")
-    store.request_cancel(other.id)
-    assert {j.id for j in store.orphans()} == {job.id, other.id}
-    store.fail(job.id, JobError(code="worker_lost", message=""))
-    assert [j.id for j in store.orphans()] == [other.id]
 
 
 def test_totals_outlive_the_jobs(store: JobStore) -> None:

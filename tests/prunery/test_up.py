@@ -155,7 +155,7 @@ def with_child(folder: Path, name: str) -> dict[str, str]:
         child_command=write_child(folder, name),
         fetch_command=fetcher,
         heartbeat_seconds=0.3,
-        cancel_grace_seconds=1.0,
+        stop_grace_seconds=1.0,
     )
     return settings.environment()
 
@@ -175,7 +175,7 @@ def test_it_comes_up_answers_and_ends_without_a_trace(
         assert answer.status == 200
     submit(running)
     tree = running.tree_with_child()
-    assert len(tree) == 5  # the store, the API, two workers, a child
+    assert len(tree) == 6  # the store, the API, two workers, a child and its guard
     running.process.send_signal(number)
     assert running.ended() == 0
     assert all_gone(tree, 1)
@@ -194,20 +194,21 @@ def test_killing_it_leaves_no_process(up: Up, tmp_path: Path) -> None:
     assert all_gone(tree, 5)
 
 
-def test_after_a_kill_queued_jobs_run_and_running_ones_are_reported_lost(up: Up, tmp_path: Path) -> None:
-    first = up(**with_child(tmp_path, "hangs"))
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_after_a_restart_running_jobs_go_on_and_queued_ones_run(up: Up, tmp_path: Path, how: int) -> None:
+    environment = with_child(tmp_path, "trains_long")
+    first = up(**environment)
     first.ready()
-    lost, queued = submit(first), submit(first)
-    wait_for(first, lost, Status.RUNNING)
+    running, queued = submit(first), submit(first)
+    wait_for(first, running, Status.RUNNING)
     tree = first.tree_with_child()
-    first.process.kill()
-    assert all_gone(tree, 5)
-    second = up(**with_child(tmp_path, "good"))
+    first.process.send_signal(how)
+    assert all_gone(tree, 15)
+    second = up(**environment)
     second.ready()
-    error = wait_for(second, lost, Status.FAILED, seconds=2).error
-    assert error is not None
-    assert error.code == "worker_lost"
-    wait_for(second, queued, Status.SUCCEEDED)
+    done = wait_for(second, running, Status.SUCCEEDED, seconds=40)
+    assert (done.attempt, done.failures) == (2, 1 if how == signal.SIGKILL else 0)
+    assert wait_for(second, queued, Status.SUCCEEDED, seconds=40).attempt == 1
 
 
 @pytest.mark.parametrize(

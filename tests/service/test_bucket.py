@@ -37,8 +37,9 @@ def job(api: Api, store: JobStore, tmp_path: Path) -> str:
     listed = []
     for name, content in FILES.items():
         (tmp_path / "file").write_bytes(content)
-        stored = artifacts.put_file(output_key(job_id, name), tmp_path / "file", saved_as("net.onnx", name))
-        listed.append(Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256))
+        key = output_key(job_id, 1, name)
+        stored = artifacts.put_file(key, tmp_path / "file", saved_as("net.onnx", name))
+        listed.append(Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256, key=key))
     store.start(job_id)
     store.succeed(job_id, JobResult(density=0.5, metrics={"metric": "accuracy"}, artifacts=listed))
     return job_id
@@ -94,7 +95,7 @@ def test_a_file_that_the_bucket_has_lost_is_said_here(api: Api, job: str) -> Non
     from obstore.store import from_url
 
     store = from_url(str(api.settings.artifacts_url), client_options={"allow_http": True})
-    obstore.delete(store, output_key(job, "model.onnx"))
+    obstore.delete(store, output_key(job, 1, "model.onnx"))
     assert_problem(api.client.get(f"/jobs/{job}/model"), 404, "artifact_not_found")
 
 

@@ -15,7 +15,7 @@ from service.problems import status_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {module.__name__ for module in (prune_engine.errors, jobs.errors, service.errors, worker.outputs)}
-# A code that is no class's: the worker and the child say it of a run.
+# A code that is no class's: the child, the worker and the sweeper say it of a run.
 LITERAL = re.compile(r'(?:\bcode="|\bfail\("|_failure\([^"]*")([a-z_]+)"')
 
 
@@ -30,7 +30,8 @@ def classes() -> list[type[PruneError]]:
 
 
 def literal_codes() -> set[str]:
-    sources = [*(ROOT / "worker").glob("*.py"), ROOT / "prune_engine" / "child.py"]
+    folders = [ROOT / "worker", ROOT / "jobs"]
+    sources = [ROOT / "prune_engine" / "child.py", *(path for f in folders for path in f.glob("*.py"))]
     return {code for source in sources for code in LITERAL.findall(source.read_text(encoding="utf-8"))}
 
 

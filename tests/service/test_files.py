@@ -31,8 +31,9 @@ def succeed(api: Api, store: JobStore, filename: str = "net.onnx", model: str = 
         name = model if place == "model.onnx" else place
         local = api.settings.data_dir / "local"
         local.write_bytes(content)
-        stored = artifacts.put_file(output_key(job_id, name), local)
-        listed.append(Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256))
+        key = output_key(job_id, 1, name)
+        stored = artifacts.put_file(key, local)
+        listed.append(Artifact(name=name, bytes=stored.bytes, sha256=stored.sha256, key=key))
     store.start(job_id)
     store.succeed(job_id, JobResult(density=0.5, metrics={"metric": "accuracy"}, artifacts=listed))
     return job_id
@@ -173,5 +174,5 @@ def test_a_file_that_the_store_has_lost_is_noticed_before_the_answer_begins(
     api: Api, store: JobStore
 ) -> None:
     job_id = succeed(api, store)
-    (api.artifacts / job_id / "output" / "model.onnx").unlink()
+    (api.artifacts / job_id / "output" / "1" / "model.onnx").unlink()
     assert_problem(api.client.get(f"/jobs/{job_id}/model"), 404, "artifact_not_found")

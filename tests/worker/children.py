@@ -21,14 +21,49 @@ def progress(step, stage="pruning"):
     say(type="progress", stage=stage,
         progress={"fraction": min(step / 100, 1), "step": step, "total_steps": 100}, metrics={"loss": 1.0})
 
-def done():
+def done(report="{}"):
     out = folder / "out"
     (out / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b" pruned")
-    (out / "report.json").write_text("{}")
-    (out / "figures").mkdir()
+    (out / "report.json").write_text(report)
+    (out / "figures").mkdir(exist_ok=True)
     (out / "figures" / "curve.svg").write_text("<svg/>")
     say(type="done", density=0.1, metrics={"after": {"accuracy": 97.5}},
         outputs=["model.onnx", "report.json", "figures/curve.svg"])
+
+# A training that keeps checkpoints; `done` has the process that did each step.
+class Steps:
+    def __init__(self, total, seconds):
+        self.total, self.seconds, self.done, self.stop = total, seconds, [], False
+        record = folder / "checkpoint.json"
+        if record.exists():
+            self.done = json.loads((folder / json.loads(record.read_text())["tensors"]).read_text())
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stop", True))
+
+    def keep(self):
+        record = folder / "checkpoint.json"
+        before = json.loads(record.read_text())["tensors"] if record.exists() else None
+        name = f"checkpoint-{len(self.done)}.safetensors"
+        (folder / name).write_text(json.dumps(self.done))
+        (folder / "record").write_text(json.dumps({"tensors": name}))
+        (folder / "record").rename(record)
+        if before not in (None, name):
+            (folder / before).unlink()
+        say(type="checkpoint", files=[name, "checkpoint.json"], step=len(self.done), total_steps=self.total)
+
+    def run(self, every, until=None):
+        for step in range(len(self.done), self.total if until is None else until):
+            time.sleep(self.seconds)
+            self.done.append(os.getpid())
+            progress(100 * (step + 1) // self.total)
+            if self.stop:
+                self.keep()
+                say(type="stopped")
+                sys.exit(3)
+            if (step + 1) % every == 0:
+                self.keep()
+
+    def end(self):
+        done(json.dumps(self.done))
 
 say(type="started", pid=os.getpid())
 """
@@ -76,6 +111,19 @@ PROGRAMS = {
     "tells_its_folder": (
         "say(type='warning', message=json.dumps({p.name: p.read_text() for p in folder.glob('*.*')}))\ndone()"
     ),
+    "trains": "steps = Steps(10, 0.1)\nsteps.run(every=2)\nsteps.end()",
+    "trains_long": "steps = Steps(100, 0.05)\nsteps.run(every=5)\nsteps.end()",
+    "crashes_once": (
+        "steps = Steps(10, 0.02)\n"
+        "if not steps.done:\n    steps.run(every=2, until=5)\n    time.sleep(1)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "steps.run(every=2)\nsteps.end()"
+    ),
+    "crashes_late": (
+        "steps = Steps(10, 0.02)\nsteps.run(every=2, until=5)\ntime.sleep(1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    ),
+    "out_of_disk": "say(type='error', code='disk_full', message='no space')\nsys.exit(1)",
     "slow": "for step in range(40):\n    progress(step)\n    time.sleep(0.1)\ndone()",
 }
 

@@ -30,7 +30,7 @@ class Bench:
         dataset = folder / "digits.npz"
         dataset.write_text("data")
         fetcher = write_fetcher(folder, f"print(json.dumps({{'path': {str(dataset)!r}}}))")
-        self.settings = settings.model_copy(update={"fetch_command": fetcher, "cancel_grace_seconds": 1.0})
+        self.settings = settings.model_copy(update={"fetch_command": fetcher, "stop_grace_seconds": 1.0})
         self.artifacts = ArtifactStore(self.settings)
 
     def submit(self, spec: PruneSpec | None = None, **fields: object) -> Job:

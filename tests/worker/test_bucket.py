@@ -40,7 +40,7 @@ def test_a_job_waits_for_its_inputs_and_to_leave_its_outputs(
     s3.switch.come_back()
     thread.join(60)
     assert bench.store.get(job.id).status is Status.SUCCEEDED
-    bench.artifacts.fetch_file(output_key(job.id, "model.onnx"), bench.folder / "got")
+    bench.artifacts.fetch_file(output_key(job.id, 1, "model.onnx"), bench.folder / "got")
     assert (bench.folder / "got").read_bytes() == MODEL + b" pruned"
 
 

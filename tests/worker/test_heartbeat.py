@@ -9,6 +9,7 @@ from jobs.doorbell import Doorbell
 from jobs.record import Status
 from jobs.settings import Settings
 from jobs.store import JobStore
+from jobs.sweeper import Sweeper
 from tests.stores import a_job
 from worker.heartbeat import Heartbeat
 
@@ -32,12 +33,14 @@ class Alive:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self.busy = True
         self.bell = Rung(settings)
-        self.heartbeat = Heartbeat(settings, store, self.bell, "worker-1", lambda: self.busy)
+        self.sweeper = Sweeper(settings, store, self.bell)
+        self.heartbeat = Heartbeat(settings, store, self.sweeper, "worker-1", lambda: self.busy)
 
 
 @pytest.fixture
 def alive(settings: Settings, store: JobStore) -> Iterator[Alive]:
-    alive = Alive(settings.model_copy(update={"heartbeat_seconds": 0.1}), store)
+    quick = {"heartbeat_seconds": 0.1, "lease_renew_seconds": 0.3}
+    alive = Alive(settings.model_copy(update=quick), store)
     yield alive
     alive.heartbeat.stop()
 
@@ -74,43 +77,59 @@ def test_an_idle_worker_rings_for_jobs_that_nobody_takes_and_a_busy_one_does_not
     eventually(lambda: job.id in alive.bell.jobs, 2)
 
 
-def test_a_job_fails_once_its_worker_has_been_gone_for_long_enough(
+def test_a_job_whose_lease_ran_out_is_queued_again_and_rung_for(
     alive: Alive, store: JobStore, eventually: Eventually
 ) -> None:
     lost, mine = a_job(), a_job()
-    for job, owner in ((lost, "worker-gone"), (mine, "worker-1")):
+    for job, lease in ((lost, 0.1), (mine, 60)):
         store.create(job)
-        store.start(job.id, owner)
+        store.start(job.id, "worker-gone", lease)
     alive.heartbeat.start()
-    assert store.get(lost.id).status is Status.RUNNING
-    eventually(lambda: store.get(lost.id).status is Status.FAILED, 3)
-    error = store.get(lost.id).error
-    assert error is not None
-    assert error.code == "worker_lost"
+    eventually(lambda: store.get(lost.id).status is Status.QUEUED)
+    eventually(lambda: lost.id in alive.bell.jobs)
     assert store.get(mine.id).status is Status.RUNNING
 
 
-def test_a_job_that_was_being_cancelled_when_its_worker_went_is_cancelled(
+def test_a_job_whose_workers_are_lost_too_often_fails(
     alive: Alive, store: JobStore, eventually: Eventually
 ) -> None:
     job = a_job()
     store.create(job)
-    store.start(job.id, "worker-gone")
-    store.request_cancel(job.id)
     alive.heartbeat.start()
-    eventually(lambda: store.get(job.id).status is Status.CANCELLED, 3)
+    for _ in range(3):
+        store.start(job.id, "worker-gone", 0.05)
+        eventually(lambda: store.get(job.id).status is not Status.RUNNING)
+    error = store.get(job.id).error
+    assert error is not None
+    assert error.code == "worker_lost"
+    assert "3 attempts" in error.message
 
 
-def test_a_worker_that_comes_back_in_time_keeps_its_job(
+def test_a_job_that_was_being_cancelled_or_paused_when_its_worker_went_is(
+    alive: Alive, store: JobStore, eventually: Eventually
+) -> None:
+    cancelled, paused = a_job(), a_job()
+    for job, ask in ((cancelled, store.request_cancel), (paused, store.request_pause)):
+        store.create(job)
+        store.start(job.id, "worker-gone", 0.1)
+        ask(job.id)
+    alive.heartbeat.start()
+    eventually(lambda: store.get(cancelled.id).status is Status.CANCELLED)
+    eventually(lambda: store.get(paused.id).status is Status.PAUSED)
+
+
+def test_a_worker_that_renews_its_lease_in_time_keeps_its_job(
     settings: Settings, store: JobStore, eventually: Eventually
 ) -> None:
-    patient = Alive(settings.model_copy(update={"heartbeat_seconds": 0.3}), store)
+    patient = Alive(
+        settings.model_copy(update={"heartbeat_seconds": 0.1, "lease_renew_seconds": 60.0}), store
+    )
     job = a_job()
     store.create(job)
-    store.start(job.id, "worker-away")
+    taken = store.start(job.id, "worker-away", 0.05)
     patient.heartbeat.start()
-    eventually(lambda: patient.heartbeat._alone_since, 3)
-    store.beat("worker-away", 60)
-    eventually(lambda: not patient.heartbeat._alone_since, 3)
+    eventually(lambda: patient.sweeper._lapsed_since)
+    assert store.renew(taken, 60)
+    eventually(lambda: not patient.sweeper._lapsed_since)
     assert store.get(job.id).status is Status.RUNNING
     patient.heartbeat.stop()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from jobs.artifacts import output_key
-from jobs.record import DatasetRef, Job, Status
+from jobs.artifacts import key_of
+from jobs.record import DatasetRef, Job, JobError, Status
 from tests.worker.children import write_fetcher
 from tests.worker.conftest import MODEL, Bench
 
@@ -39,7 +39,7 @@ def test_a_good_child_ends_in_success_with_its_files_stored(bench: Bench) -> Non
     names = [a.name for a in job.result.artifacts]
     assert names == ["model.onnx", "report.json", "figures/curve.svg"]
     got = bench.folder / "got"
-    bench.artifacts.fetch_file(output_key(job.id, "model.onnx"), got)
+    bench.artifacts.fetch_file(key_of(job.id, job.result.artifacts[0]), got)
     assert got.read_bytes() == MODEL + b" pruned"
     assert job.result.artifacts[0].bytes == len(MODEL) + 7
     assert bench.scratch_left() == []
@@ -66,6 +66,7 @@ def test_the_child_finds_its_folder_as_agreed(bench: Bench) -> None:
         "model_filename": "net.onnx",
         "dataset_name": "digits",
         "dataset_source": "named",
+        "checkpoint_seconds": 60.0,
     }
 
 
@@ -109,7 +110,7 @@ def test_an_error_event_fails_the_job_with_its_code(bench: Bench) -> None:
 def test_a_crash_says_how_it_happened_and_the_next_job_is_served(
     bench: Bench, child: str, reason: str
 ) -> None:
-    job = bench.run(child)
+    job = bench.run(child, max_attempts=1)
     assert job.error is not None
     assert job.error.code == "child_crashed"
     assert reason in job.error.message
@@ -172,7 +173,7 @@ def test_progress_comes_at_most_twice_a_second(bench: Bench) -> None:
 def test_a_child_that_does_not_leave_after_its_last_word_is_ended(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.supervisor._LEAVE_TAKING", 0.5)
+    monkeypatch.setattr("worker.run._LEAVE_TAKING", 0.5)
     assert bench.run("does_not_leave").status is Status.SUCCEEDED
 
 
@@ -183,22 +184,10 @@ def test_outputs_that_lead_elsewhere_are_refused(bench: Bench, child: str) -> No
     assert job.error.code == "outputs_invalid"
 
 
-def test_a_stopping_worker_ends_its_job_and_says_why(bench: Bench, eventually: Eventually) -> None:
-    job, thread = in_background(bench, "hangs")
-    eventually(lambda: bench.events(job, "progress"))
-    bench.stop.set()
-    thread.join(10)
-    ended = bench.store.get(job.id)
-    assert ended.error is not None
-    assert ended.error.code == "worker_stopped"
-
-
 def test_a_run_whose_job_was_ended_elsewhere_gives_up(bench: Bench, eventually: Eventually) -> None:
-    from worker.heartbeat import LOST
-
     job, thread = in_background(bench, "hangs")
     eventually(lambda: bench.events(job, "progress"))
-    lost = bench.store.fail(job.id, LOST)
+    lost = bench.store.fail(job.id, JobError(code="engine_failed", message="by hand"))
     thread.join(10)
     assert not thread.is_alive()
     assert bench.store.get(job.id) == lost

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jobs import moves
+from jobs import requests
 from jobs.record import Job, JobError, JobResult, Status, Webhook
 from jobs.settings import Settings
 from jobs.store import JobStore
@@ -92,7 +92,7 @@ def test_a_job_without_a_webhook_has_nothing_to_tell(store: JobStore) -> None:
 def test_a_move_that_is_written_twice_is_told_once(store: JobStore) -> None:
     job = hooked(store)
     raw, there = store._read(job.id)
-    call = store._layout.commit(raw, there, moves.request_cancel()(there))
+    call = store._layout.commit(raw, there, requests.cancel()(there))
     assert store._eval(call)[0] == "ok"
     assert store._eval(call)[0] == "ok"  # its answer was lost on the way
     assert len(written(store, job.id)) == len(due(store)) == 1
@@ -101,7 +101,7 @@ def test_a_move_that_is_written_twice_is_told_once(store: JobStore) -> None:
 def test_a_refused_move_tells_nothing(store: JobStore) -> None:
     job = hooked(store)
     raw, there = store._read(job.id)
-    late = store._layout.commit(raw, there, moves.request_cancel()(there))
+    late = store._layout.commit(raw, there, requests.cancel()(there))
     store.start(job.id, "worker-1")
     assert store._eval(late)[0] == "changed"
     assert written(store, job.id) == []
