@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: setup setup-dev demo up test check bench bench-accuracy docs docs-tables clean
+.PHONY: setup setup-dev demo up test test-chaos check bench bench-accuracy docs docs-tables clean
 
 setup: .venv/.runtime
 setup-dev: .venv/.dev
@@ -35,6 +35,9 @@ up: setup            ## the service on this machine; Ctrl-C ends it
 
 test: setup-dev      ## the test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-chaos: setup-dev   ## jobs whose processes, connections and disks fail; minutes
+	@$(BIN)/python -m pytest -m chaos $(ARGS)
 
 check: setup-dev     ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

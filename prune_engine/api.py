@@ -13,6 +13,8 @@ import onnx
 import torch
 
 from prune_engine.catalogue import default_cache_dir, fetch
+from prune_engine.checkpoints.identity import digest_of
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Checkpoints, Keeper, UnfitCheckpointError
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.data.part import with_search_rows
 from prune_engine.environment import choose_device, describe_environment
@@ -87,6 +89,7 @@ def prune(
     tokenizer: Path | None = None,
     datasets_dir: Path | None = None,
     labels: Labels | None = None,
+    checkpoints: Checkpoints | Path | str | None = None,
 ) -> PruneResult:
     """Prune a trained model to exactly the density asked for and measure what that cost and bought.
 
@@ -99,13 +102,41 @@ def prune(
         tokenizer: a `tokenizer.json` for text data.
         datasets_dir: where `<name>.npz` of a named data set is looked for first.
         labels: names for the report.
+        checkpoints: a folder for checkpoints, written every minute while weights are trained. The same call
+        goes on with a run that was ended by anything; one that succeeds leaves none. With `Checkpoints` of
+        its own a caller has the interval, can stop the run, and removes the last one by `end`.
 
     Raises:
         InputError: the model, the data or the spec cannot be used; the subclass and its code say why.
         EngineError: training diverged or the pruned model failed a check.
+        StoppedError: `checkpoints.stop` asked for it; the last checkpoint is written.
     """
-    labels = labels or Labels()
-    watch = Stopwatch(listener)
+    if checkpoints is None:
+        return _prune(model, data, spec, Stopwatch(listener), tokenizer, datasets_dir, labels or Labels())
+    kept = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
+    watch = Stopwatch(listener, kept.stop)
+    kept.begin(digest_of(spec, model, data, tokenizer), watch.listen)
+    try:
+        result = _prune(model, data, spec, watch, tokenizer, datasets_dir, labels or Labels(), kept)
+    except UnfitCheckpointError as error:
+        kept.give_up(str(error))
+        result = _prune(model, data, spec, watch, tokenizer, datasets_dir, labels or Labels(), kept)
+    if kept is not checkpoints:
+        kept.end()
+    return result
+
+
+def _prune(
+    model: Path | str | onnx.ModelProto,
+    data: Path | str | Mapping[str, np.ndarray],
+    spec: PruneSpec,
+    watch: Stopwatch,
+    tokenizer: Path | None,
+    datasets_dir: Path | None,
+    labels: Labels,
+    keeper: Keeper = NOTHING_KEPT,
+) -> PruneResult:
+    """All the work, in its order."""
     torch.manual_seed(spec.seed)
     with watch.stage("preparing", "reading the model and the data"):
         device = choose_device(spec.device)
@@ -136,10 +167,13 @@ def prune(
         source, dense, dense_values, quality_dense, prepared, layout, started, labels.job_id, watch
     )
     stops, target = [], None
-    for trained in train_for(module, prepared, spec, device, watch.listen, start):
-        if distributed.rank() == 0:
-            stops.append(finish(trained))
-            target = trained.target
+    if (found := keeper.found("job")) is not None:
+        watch.go_on(found)
+    with keeper.keeping("job", watch.level):
+        for trained in train_for(module, prepared, spec, device, watch.listen, start, keeper):
+            if distributed.rank() == 0:
+                stops.append(finish(trained))
+                target = trained.target
     if distributed.rank():
         raise distributed.HelperFinishedError
     last = stops[-1]
@@ -165,7 +199,7 @@ def prune(
         checks=last.checks,
         durations=watch.durations(*(stop.trained.durations for stop in stops)),
         environment=describe_environment(device, spec),
-        warnings=[*warnings, *stop_warnings(stops)],
+        warnings=[*warnings, *stop_warnings(stops), *keeper.warnings],
     )
     return PruneResult(
         model=last.model,

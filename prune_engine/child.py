@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_engine.checkpoints.stopping import EXIT_STATUS, Stop, StoppedError
 from prune_engine.errors import PruneError, SpecError
-from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent
+from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent, StoppedEvent
 from prune_engine.ranks import joined, others, rank, require_gpus
 from prune_engine.spec import PruneSpec, parse_spec, with_density
 
@@ -32,49 +34,62 @@ DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
 
 def run(folder: Path, ranks: int | None = None) -> int:
-    """Do the job that lies in `folder`; return the exit status (0 done, 2 bad input, 1 otherwise).
+    """Do the job that lies in `folder`; return the exit status.
+
+    It is 0 for done, 2 for bad input, 3 for stopped by SIGTERM, 1 otherwise. A job that was stopped, or ended
+    by anything else, goes on from its last checkpoint, which lies in `folder` too.
 
     Args:
         folder: the job.
         ranks: processes that train together; None: as many as the spec asks GPUs for.
     """
-    say = _claim_stdout()
+    say, stop = _claim_stdout(), Stop()
     if rank():
         say = _say_nothing
-    say(StartedEvent(pid=os.getpid()).model_dump_json())
-    return _guarded(lambda: _prune_together(folder, ranks, say), say)
+
+    def work() -> None:
+        # Ranks other than the first are ended by it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if rank() else lambda *_: stop.now())
+        say(StartedEvent(pid=os.getpid()).model_dump_json())
+        _prune_together(folder, ranks, say, stop)
+
+    return _guarded(work, say)
 
 
 def _say_nothing(_: str) -> None:
     """What ranks other than the first say on stdout."""
 
 
-def _prune_together(folder: Path, wanted: int | None, say: Say) -> None:
+def _prune_together(folder: Path, wanted: int | None, say: Say, stop: Stop) -> None:
     """`_prune` in as many processes as train together."""
     spec = parse_spec(_json(folder / "spec.json"))
     if spec.gpus > 1:
         require_gpus(spec.gpus)
     count = wanted or spec.gpus
     if joined():
-        _prune_as_rank(folder, spec, say)
+        _prune_as_rank(folder, spec, say, stop)
     elif count > 1:
         with others(count, folder):
-            _prune_as_rank(folder, spec, say)
+            _prune_as_rank(folder, spec, say, stop)
     else:
-        _prune(folder, say)
+        _prune(folder, say, stop)
 
 
-def _prune_as_rank(folder: Path, spec: PruneSpec, say: Say) -> None:
+def _prune_as_rank(folder: Path, spec: PruneSpec, say: Say, stop: Stop) -> None:
     from prune_engine.environment import choose_device
     from prune_engine.training import distributed
 
     distributed.join(choose_device(spec.device))
     try:
-        _prune(folder, say)
+        _prune(folder, say, stop)
     except distributed.HelperFinishedError:
-        return
-    finally:
+        pass
+    except StoppedError:
+        raise  # the others may wait in the midst of a step: nobody can take leave of them
+    except BaseException:
         distributed.leave()
+        raise
+    distributed.leave()
 
 
 def inspect(folder: Path) -> int:
@@ -96,23 +111,32 @@ def _guarded(work: Callable[[], None], say: Say) -> int:
     """Turn whatever `work` raises into an `error` event and an exit status."""
     try:
         work()
+    except StoppedError:
+        _say_last(say, StoppedEvent())
+        return EXIT_STATUS
     except PruneError as error:
-        say(ErrorEvent(code=error.code, message=error.message, param=error.param).model_dump_json())
+        _say_last(say, ErrorEvent(code=error.code, message=error.message, param=error.param))
         return error.exit_status
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug becomes an answer
         traceback.print_exc()
         if _is_out_of_memory(error):
             message = "more memory is needed than there is; use a smaller model, batch_size or data set"
-            say(ErrorEvent(code="out_of_memory", message=message).model_dump_json())
+            _say_last(say, ErrorEvent(code="out_of_memory", message=message))
             return 1
         if _is_out_of_disk(error):
             message = "the disk of the machine that ran the job is full"
-            say(ErrorEvent(code="disk_full", message=message).model_dump_json())
+            _say_last(say, ErrorEvent(code="disk_full", message=message))
             return 1
         message = f"a bug in Prunery, please report it: {type(error).__name__}: {error}"[:500]
-        say(ErrorEvent(code="internal_error", message=message).model_dump_json())
+        _say_last(say, ErrorEvent(code="internal_error", message=message))
         return 1
     return 0
+
+
+def _say_last(say: Say, event: DoneEvent | ErrorEvent | StoppedEvent) -> None:
+    """The last event; nobody can stop what has ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say(event.model_dump_json())
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -135,14 +159,17 @@ def _fetch(name: str, datasets_dir: Path | None, cache_dir: Path | None, say: Sa
     say(json.dumps({"path": str(path)}))
 
 
-def _prune(folder: Path, say: Say) -> None:
+def _prune(folder: Path, say: Say, stop: Stop) -> None:
     spec = parse_spec(_json(folder / "spec.json"))
     about = _json(folder / "job.json")
     model, data = _one_of(folder, MODEL_NAMES), _one_of(folder, DATA_NAMES)
     tokenizer = folder / "tokenizer.json"
 
     from prune_engine.api import prune
+    from prune_engine.checkpoints.keeper import SECONDS, Checkpoints
 
+    seconds = float(about.get("checkpoint_seconds", SECONDS))
+    checkpoints = Checkpoints(folder, seconds, stop, writes=rank() == 0)
     result = prune(
         model,
         data,
@@ -150,11 +177,13 @@ def _prune(folder: Path, say: Say) -> None:
         listener=lambda event: say(event.model_dump_json()),
         tokenizer=tokenizer if tokenizer.exists() else None,
         labels=_labels(about),
+        checkpoints=checkpoints,
     )
     outputs = result.save(folder / "out")
     report = result.report
     done = DoneEvent(density=report.density.reached, metrics=report.summary(), outputs=outputs)
-    say(done.model_dump_json())
+    _say_last(say, done)
+    checkpoints.end()
 
 
 def _inspect(folder: Path, say: Say) -> None:

@@ -66,16 +66,20 @@ class WarningEvent(_Event):
 
 
 class CheckpointEvent(_Event):
-    """A checkpoint is complete: a run that finds these files in its folder goes on from there."""
+    """A checkpoint is complete: a run that finds these files in its folder goes on from there.
+
+    A name stands for the same contents as long as the process lives. What the next one does not name is
+    removed.
+    """
 
     type: Literal["checkpoint"] = "checkpoint"
     files: list[str] = Field(description="Its files, relative to the folder; `checkpoint.json` is the last.")
-    step: int
+    step: int = Field(description="Training steps that were done.")
     total_steps: int
 
 
 class StoppedEvent(_Event):
-    """The run ended because it was asked to (SIGTERM); the last checkpoint is where it goes on."""
+    """The run ended because it was asked to (SIGTERM); it goes on from its last checkpoint. Always last."""
 
     type: Literal["stopped"] = "stopped"
 
@@ -120,7 +124,9 @@ Event = Annotated[
     | ErrorEvent,
     Field(discriminator="type"),
 ]
-Listener = Callable[[StageEvent | ProgressEvent | WarningEvent], None]
+Told = StageEvent | ProgressEvent | WarningEvent | CheckpointEvent
+"""What a run tells while it goes on."""
+Listener = Callable[[Told], None]
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -134,5 +140,5 @@ def parse_event(line: str | bytes) -> Event:
     return _adapter.validate_json(line)
 
 
-def silent(event: StageEvent | ProgressEvent | WarningEvent) -> None:
+def silent(event: Told) -> None:
     """Listen to nothing."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from prune_engine.events import ProgressEvent, StageEvent, WarningEvent
+from prune_engine.events import ProgressEvent, StageEvent, Told, WarningEvent
 from prune_engine.report import Report, TargetInfo
 
 _DECIMALS = {"density": ".2%", "loss": ".4f"}
@@ -42,7 +42,7 @@ class RunDisplay:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: StageEvent | ProgressEvent | WarningEvent) -> None:
+    def __call__(self, event: Told) -> None:
         """Show an event."""
         if isinstance(event, ProgressEvent):
             figures = "  ".join(
@@ -55,7 +55,7 @@ class RunDisplay:
                 self._console.print(
                     f"{event.stage}: {event.message}" if event.message else event.stage, markup=False
                 )
-        elif not self._quiet:
+        elif isinstance(event, WarningEvent) and not self._quiet:
             self._console.print(f"warning: {event.message}", markup=False, style="yellow")
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +14,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 
+from prune_engine.checkpoints.stopping import Stop, StoppedError
 from prune_engine.errors import PruneError
 from prune_engine.spec import PruneSpec, parse_spec
 
@@ -63,6 +67,21 @@ def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     )
 
 
+@contextmanager
+def _stopped_by_ctrl_c(stop: Stop) -> Iterator[None]:
+    """Ctrl-C finishes the step and writes a checkpoint; once more, and it ends at once."""
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop.now()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _prune(
     model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, fields: dict[str, Any]
 ) -> int:
@@ -70,15 +89,28 @@ def _prune(
     from jobs.settings import Settings
     from prunery.display import RunDisplay, show_report
 
+    stop = Stop()
     try:
         spec = parse_spec(fields)
         from prune_engine.api import prune  # torch: only once the request is known to be sound
+        from prune_engine.checkpoints.keeper import Checkpoints
 
-        with RunDisplay(errors, quiet=quiet) as display:
+        checkpoints = Checkpoints(out / "checkpoint", stop=stop)
+        with RunDisplay(errors, quiet=quiet) as display, _stopped_by_ctrl_c(stop):
             result = prune(
-                model, data, spec, listener=display, tokenizer=tokenizer, datasets_dir=Settings().datasets_dir
+                model,
+                data,
+                spec,
+                listener=display,
+                tokenizer=tokenizer,
+                datasets_dir=Settings().datasets_dir,
+                checkpoints=checkpoints,
             )
             files = result.save(out)
+        checkpoints.end()
+    except StoppedError:
+        typer.echo("stopped; the same command goes on from the last checkpoint, if there is one", err=True)
+        return 130
     except PruneError as error:
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         return error.exit_status

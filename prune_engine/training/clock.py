@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 from prune_engine.state import State
 from prune_engine.training.distributed import agreed
@@ -70,6 +71,24 @@ class Clock:
         if self._limit < math.inf:
             done = max(done, min(agreed(time.monotonic() - self.started) / self._limit, 1.0))
         return min(done, 1.0)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the time began, earlier attempts included."""
+        return time.monotonic() - self.started
+
+    def times(self) -> dict[str, float | None]:
+        """How much time went by, as a checkpoint has it."""
+        limit = None if self._leg_limit == math.inf else self._leg_limit
+        leg = time.monotonic() - self._leg_started
+        return {"elapsed": self.elapsed, "leg_elapsed": leg, "leg_limit": limit}
+
+    def go_on(self, times: Mapping[str, float | None]) -> None:
+        """Let as much time have gone by as `times()` says."""
+        now, limit = time.monotonic(), times["leg_limit"]
+        self.started = now - (times["elapsed"] or 0.0)
+        self._leg_started = now - (times["leg_elapsed"] or 0.0)
+        self._leg_limit = math.inf if limit is None else limit
 
     def state(self) -> State:
         """The count and the leg; how much time has gone by is not a matter of the training's state."""

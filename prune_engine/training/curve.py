@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import get_args
 
@@ -89,36 +90,18 @@ class Curve:
             self.points[-1] = self.points[-1].model_copy(update={"value": value})
             self._told = 0.0
 
+    def go_on(self, elapsed: float) -> None:
+        """So many seconds were spent on what there is, for the estimate of what is left."""
+        self._started = time.monotonic() - elapsed
+
     def state(self) -> State:
         """The points so far, a row each, and what is summed up for the next."""
-        rows = [
-            (
-                point.step,
-                point.epoch,
-                STAGES.index(point.stage),
-                point.loss,
-                point.density,
-                math.nan if point.value is None else point.value,
-            )
-            for point in self.points
-        ]
-        points = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 6)
         summed = {} if self._sum is None else {"sum": self._sum}
-        return {"points": points, "count": self._count, **summed}
+        return {"points": as_rows(self.points), "count": self._count, **summed}
 
     def load(self, state: State) -> None:
         """Go on from `state()`; points that came after it are forgotten."""
-        self.points = [
-            CurvePoint(
-                step=int(step),
-                epoch=epoch,
-                stage=STAGES[int(stage)],
-                loss=loss,
-                density=density,
-                value=None if math.isnan(value) else value,
-            )
-            for step, epoch, stage, loss, density, value in tensor_of(state, "points").tolist()
-        ]
+        self.points = as_points(tensor_of(state, "points"))
         self._count = int(state["count"])
         self._sum = tensor_of(state, "sum").clone() if "sum" in state else None
 
@@ -138,3 +121,34 @@ class Curve:
             fraction=min(progress, 1.0), step=step, total_steps=self._total_steps, eta_seconds=eta, **stop
         )
         self._emit(ProgressEvent(stage=stage, progress=state, metrics=metrics))
+
+
+def as_rows(points: Sequence[CurvePoint]) -> Tensor:
+    """A row a point, (points, 6), float64."""
+    rows = [
+        (
+            point.step,
+            point.epoch,
+            STAGES.index(point.stage),
+            point.loss,
+            point.density,
+            math.nan if point.value is None else point.value,
+        )
+        for point in points
+    ]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 6)
+
+
+def as_points(rows: Tensor) -> list[CurvePoint]:
+    """The points of `as_rows`."""
+    return [
+        CurvePoint(
+            step=int(step),
+            epoch=epoch,
+            stage=STAGES[int(stage)],
+            loss=loss,
+            density=density,
+            value=None if math.isnan(value) else value,
+        )
+        for step, epoch, stage, loss, density, value in rows.tolist()
+    ]

@@ -8,7 +8,6 @@ the falls together are as long as the one fall of a single training to the spars
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper, Level, Notes, Part, fitting
 from prune_engine.events import Listener
 from prune_engine.spec import PruneSpec
 from prune_engine.training.clock import Clock
 from prune_engine.training.curve import Stop
 from prune_engine.training.descent import Descent
+from prune_engine.training.keeping import part_of, trained_of
 from prune_engine.training.result import Trainable, Trained
 from prune_engine.training.settings import Settings
 from prune_engine.training.subject import Subject
@@ -63,6 +64,7 @@ def train_frontier(
     device: torch.device,
     emit: Listener,
     start: Mapping[str, np.ndarray] | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> Iterator[Trained]:
     """One result after another for the densities of `spec.frontier`, densest first.
 
@@ -81,7 +83,7 @@ def train_frontier(
             else:
                 yield _as_it_came(subject, spec, stop, emit)
         if stops:
-            yield from _descend(subject, spec, stops, len(densities), emit)
+            yield from _descend(subject, spec, stops, len(densities), emit, keeper)
 
 
 def _as_it_came(subject: Subject, spec: PruneSpec, stop: Settings, emit: Listener) -> Trained:
@@ -93,21 +95,45 @@ def _as_it_came(subject: Subject, spec: PruneSpec, stop: Settings, emit: Listene
 
 
 def _descend(
-    subject: Subject, spec: PruneSpec, stops: Sequence[Settings], count: int, emit: Listener
+    subject: Subject,
+    spec: PruneSpec,
+    stops: Sequence[Settings],
+    count: int,
+    emit: Listener,
+    keeper: Keeper,
 ) -> Iterator[Trained]:
     clock = Clock(total_steps(stops), spec.max_minutes)
     # One learning rate is looked for that the dense network stands; the densest stop has the largest teacher.
     fastest = max(stop.learning_rate for stop in stops)
-    descent = Descent(subject, replace(stops[0], learning_rate=fastest), clock, emit)
+    found = keeper.found("frontier")
+    descent = Descent(subject, replace(stops[0], learning_rate=fastest), clock, emit, keeper)
+    done: list[tuple[Notes, Part]] = []
+    if found is not None:
+        with fitting():
+            done = [(notes, found.parts[str(i)]) for i, notes in enumerate(found.notes["stops"])]
+    for stop, (notes, part) in zip(stops, done, strict=False):
+        descent.passed(stop)
+        yield trained_of(notes, part, spec, subject.finished())
     first = count - len(stops) + 1
-    for number, (stop, leg) in enumerate(zip(stops, legs(stops), strict=True), first):
-        begun = time.monotonic()
-        descent.fall(stop, leg.fall, Stop(number, count, stop.gates.density))
-        fallen = time.monotonic() - begun
-        module, result = descent.fork(stop, leg.fork)
-        seconds = {**result.durations, "pruning": result.durations["pruning"] + fallen}
-        last = number == count
-        warnings = [*result.warnings, *(cut_short(clock) if last else [])]
-        yield Trained(
-            spec.at(stop.gates.density), module, replace(result, durations=seconds, warnings=warnings)
-        )
+    with keeper.keeping("frontier", lambda: _level(done)):
+        for number, (stop, leg) in enumerate(zip(stops, legs(stops), strict=True), first):
+            if number < first + len(done):
+                continue
+            descent.fall(stop, leg.fall, Stop(number, count, stop.gates.density))
+            module, result = descent.fork(stop, leg.fork)
+            seconds = {**result.durations, "pruning": result.durations["pruning"] + descent.fell_for}
+            last = number == count
+            warnings = [*result.warnings, *(cut_short(clock) if last else [])]
+            trained = Trained(
+                spec.at(stop.gates.density), module, replace(result, durations=seconds, warnings=warnings)
+            )
+            if keeper.keeps and not last:
+                done.append(part_of(trained))
+            yield trained
+
+
+def _level(done: Sequence[tuple[Notes, Part]]) -> Level:
+    """The stops that are done, for a checkpoint."""
+    return Level(
+        {"stops": [notes for notes, _ in done]}, parts={str(i): part for i, (_, part) in enumerate(done)}
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper
 from prune_engine.events import Listener
 from prune_engine.spec import PruneSpec
 from prune_engine.training.frontier import train_frontier
@@ -26,11 +27,12 @@ def train_for(
     device: torch.device,
     emit: Listener,
     start: Mapping[str, np.ndarray] | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> Iterator[Trained]:
     """What `spec` asks for, one result after another; arguments and errors are those of `train`."""
     if spec.frontier is not None:
-        yield from train_frontier(module, prepared, spec, device, emit, start)
+        yield from train_frontier(module, prepared, spec, device, emit, start, keeper)
     elif spec.target is not None:
-        yield train_to_target(module, prepared, spec, device, emit, start)
+        yield train_to_target(module, prepared, spec, device, emit, start, keeper)
     else:
-        yield Trained(spec, module, train(module, prepared, spec, device, emit, start))
+        yield Trained(spec, module, train(module, prepared, spec, device, emit, start, keeper))

@@ -198,6 +198,10 @@ class FixedMaskPhase:
         """Exchange no more weights from now on; the mask, flat, bool, over the prunable weights."""
         self.stage, self._regrowth = "finetuning", None
         self.finish()
+        return self.mask()
+
+    def mask(self) -> Tensor:
+        """What is kept now: flat, bool, over the prunable weights."""
         mask = torch.zeros(self._flat.prunable, dtype=torch.bool, device=self._index.device)
         mask[self._index[: self._kept]] = True
         return mask

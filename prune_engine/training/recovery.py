@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper, Level, Part
 from prune_engine.errors import DivergedError
 from prune_engine.events import Listener, WarningEvent
 from prune_engine.state import State
@@ -43,12 +44,14 @@ class Recovery:
     Args:
         run: the training.
         emit: is told of each step back.
+        keeper: where large snapshots may lie.
     """
 
-    def __init__(self, run: Run, emit: Listener) -> None:
+    def __init__(self, run: Run, emit: Listener, keeper: Keeper = NOTHING_KEPT) -> None:
         self._run = run
         self._emit = emit
-        self._kept = _Kept()
+        self._kept = _Kept(keeper)
+        self._goal: float | None = None
         self.warnings: list[str] = []
 
     def advance(self, until: float) -> None:
@@ -59,16 +62,30 @@ class Recovery:
                 rate has anything to do with.
         """
         run = self._run
-        if run.clock.progress < until:
+        # After a checkpoint there is an interval to go on with, and a snapshot of where it began.
+        if self._goal is None and run.clock.progress < until:
             self._kept.put(run)
-        while (progress := run.clock.progress) < until:
+        while self._goal is not None or run.clock.progress < until:
+            if self._goal is None:
+                self._goal = min(until, run.clock.progress + INTERVAL)
             try:
-                run.steps(min(until, progress + INTERVAL))
+                run.steps(self._goal)
                 _require_finite(run)
             except DivergedError as error:
                 self._step_back(error)
             else:
                 self._kept.put(run)
+            self._goal = None
+
+    def level(self) -> Level:
+        """What a checkpoint has of it: the snapshot, and how far it is good for."""
+        return Level({"warnings": self.warnings, "goal": self._goal}, parts={"kept": self._kept.part()})
+
+    def go_on(self, level: Level) -> None:
+        """Go on from `level()`, in the midst of an interval."""
+        self.warnings = list(level.notes["warnings"])
+        self._goal = level.notes["goal"]
+        self._kept.take_up(level.parts["kept"])
 
     def _step_back(self, error: DivergedError) -> None:
         run = self._run
@@ -132,15 +149,19 @@ def _at_the_start(run: Run) -> str:
 class _Kept:
     """The last snapshot: in memory, or in a file where it is large."""
 
-    def __init__(self) -> None:
-        self._state: State | None = None
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._part: Part | None = None
         self._file: IO[bytes] | None = None
 
     def put(self, run: Run) -> None:
         """Keep the state of `run` instead of the one before; there are never two in memory."""
-        self._state, state = None, live(run)
+        self._part, state = None, live(run)
         if sum(value.nbytes for value in state.values() if isinstance(value, Tensor)) <= IN_MEMORY:
-            self._state = take(run)
+            self._part = Part(take(run))
+        else:
+            self._part = self._keeper.on_disk(state)
+        if self._part is not None:
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
@@ -150,10 +171,20 @@ class _Kept:
 
     def get(self) -> State:
         """The one that was kept last."""
-        if self._state is not None:
-            return self._state
+        if self._part is not None:
+            return self._part.state
         if self._file is None:
             raise LookupError("no snapshot was kept")
         self._file.seek(0)
         state: State = torch.load(self._file, map_location="cpu", weights_only=True)
         return state
+
+    def part(self) -> Part:
+        """It as part of a checkpoint."""
+        if self._part is None:
+            self._part = Part(self.get())
+        return self._part
+
+    def take_up(self, part: Part) -> None:
+        """Keep what a checkpoint has."""
+        self._part = part

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper, Part
 from prune_engine.events import Listener
 from prune_engine.methods import METHODS
 from prune_engine.training.batches import Batches
@@ -27,6 +29,23 @@ PROBE_SHARE = 0.2
 """Of `max_minutes`, what the search for the learning rate may take."""
 
 
+@dataclass
+class Ending:
+    """What is known of the end of a run while it is followed there.
+
+    Attributes:
+        started: when the run began, on the monotonic clock; earlier for every attempt before this one.
+        fixed_at: when its mask was fixed; None: it is not.
+        before_finetuning: name -> value at that moment, of parameters and running statistics.
+        part: the same for checkpoints, once one was written.
+    """
+
+    started: float
+    fixed_at: float | None = None
+    before_finetuning: dict[str, np.ndarray] = field(default_factory=dict)
+    part: Part | None = None
+
+
 class Run:
     """A training that can be stopped between any two steps, kept (`training/snapshot.py`) and gone on with.
 
@@ -43,9 +62,24 @@ class Run:
         phase: what is done around a step now.
         recovery: goes back to a snapshot where the loss diverges; has a warning for each time.
         measurements: how often the metric was measured for the curve.
+        ending: what is known of its end, as soon as that is headed for.
+        bearable: the learning rate that was found to be, where the rule's is not; else None.
+
+    Args:
+        subject, settings, clock: become attributes.
+        emit: who is told.
+        keeper: is asked between two steps; knows whether the run goes on from a checkpoint, which then has
+            the learning rate.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, clock: Clock, emit: Listener) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        settings: Settings,
+        clock: Clock,
+        emit: Listener,
+        keeper: Keeper = NOTHING_KEPT,
+    ) -> None:
         self.subject = subject
         self.clock = clock
         self.settings = settings
@@ -65,8 +99,8 @@ class Run:
         self.curve = Curve(clock.total_steps, settings.steps_per_epoch, emit, metric)
         self.measurements = 0
         subject.begin()
-        self._bearable: float | None = None
-        if settings.learning_rate_why == AUTO_RATE:
+        self.bearable: float | None = None
+        if settings.learning_rate_why == AUTO_RATE and not keeper.goes_on("run"):
             self.settings = settings = self._probe(settings)
         method = METHODS[settings.method](subject.flat, settings.gates, subject.layout)
         self.pruning = PruningPhase(
@@ -78,7 +112,9 @@ class Run:
         )
         self.method = method
         self.phase: Phase = self.pruning
-        self.recovery = Recovery(self, emit)
+        self._between_steps = keeper.between_steps
+        self.recovery = Recovery(self, emit, keeper)
+        self.ending = Ending(clock.started)
 
     def advance(self, until: float) -> None:
         """Step after step until the schedules are at `until`; what diverges is taken back, twice.
@@ -90,7 +126,7 @@ class Run:
 
     def halve_rate(self) -> None:
         """Half the learning rate of weights from the next phase on, and of the gates' phase at once."""
-        self._bearable = rate = self.settings.learning_rate / 2
+        self.bearable = rate = self.settings.learning_rate / 2
         why = "halved where the loss diverged"
         self.settings = replace(self.settings, learning_rate=rate, learning_rate_why=why)
         self.pruning.peak = rate
@@ -105,12 +141,13 @@ class Run:
             self.clock.tick()
             self.curve.step(self.clock.step, loss, phase.stage, phase.density, self.clock.overall)
             self._measure(progress, overall)
+            self._between_steps()
 
     def follow(self, settings: Settings) -> None:
         """Go on to another density, with the settings that belong to it; the learning rate stays bearable."""
-        if self._bearable is not None and settings.learning_rate > self._bearable:
+        if self.bearable is not None and settings.learning_rate > self.bearable:
             settings = replace(
-                settings, learning_rate=self._bearable, learning_rate_why=self.settings.learning_rate_why
+                settings, learning_rate=self.bearable, learning_rate_why=self.settings.learning_rate_why
             )
         self.settings = settings
         self._objective.share = settings.distillation
@@ -141,6 +178,15 @@ class Run:
     def fix(self) -> Tensor:
         """Only fine-tuning is left; the mask, flat, bool, over the prunable weights."""
         return self._fixed.fix()
+
+    @property
+    def gates_open(self) -> bool:
+        """Whether `close_gates` is still to come."""
+        return not isinstance(self.phase, FixedMaskPhase)
+
+    def mask(self) -> Tensor:
+        """What is kept since `close_gates`, flat, bool, over the prunable weights."""
+        return self._fixed.mask()
 
     def finish(self) -> None:
         """Leave the final weights in the module, which is then in inference mode."""
@@ -175,7 +221,7 @@ class Run:
             buffer.copy_(before)
         if rate == settings.learning_rate:
             return settings
-        self._bearable = rate
+        self.bearable = rate
         why = f"the network does not stand the rule's {settings.learning_rate:.2g}"
         return replace(settings, learning_rate=rate, learning_rate_why=why)
 

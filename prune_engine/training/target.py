@@ -9,56 +9,35 @@ are in none of these trainings, and the rows that the report measures on have no
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper, Level, Notes, Part, fitting
 from prune_engine.data.part import RowsPart
 from prune_engine.errors import SpecError
-from prune_engine.events import Listener, ProgressEvent, StageEvent, WarningEvent
+from prune_engine.events import Listener, ProgressEvent, StageEvent, Told, WarningEvent
 from prune_engine.goals import Target
 from prune_engine.report import TargetInfo, TriedDensity
 from prune_engine.spec import PruneSpec
-from prune_engine.training.clock import Clock
-from prune_engine.training.curve import Stop
-from prune_engine.training.descent import Descent, Place
+from prune_engine.training.keeping import part_of, trained_of
 from prune_engine.training.result import Trainable, Trained
-from prune_engine.training.settings import Settings
-from prune_engine.training.subject import Subject
+from prune_engine.training.search import DENSEST, EXPECTED, FALL, FORK, Search, answer
 from prune_engine.training.trainer import train
 from prune_engine.training.validation import HoldoutSample
 
 if TYPE_CHECKING:
     from prune_engine.data import Prepared
 
-STEP = 2.5
-"""From a density of the ladder to the next."""
-
-HALVINGS = 3
-"""Of the interval between two densities of the ladder: the answer is then known to 12 %."""
-
-FORK = 0.25
-"""Of a whole training, what a density of the search is fine-tuned for."""
-
-FALL = 0.12
-"""Of a whole training, what the gates fall for by one step of the ladder; a single training takes as long."""
-
-EXPECTED = 8
-"""Densities that the search is taken to need, for its share of the progress and of the time."""
-
 WHOLE = 3
 """Whole trainings at most, each denser than the one before."""
 
 DENSER = 1.6
 """From a whole training that lost too much to the next, where the search has no density between."""
-
-DENSEST = 0.9
-"""Above it there is hardly anything to gain: the last density that is tried."""
 
 SEARCH_SHARE = 0.6
 """Of `max_minutes`, what the search may take."""
@@ -137,6 +116,7 @@ def train_to_target(
     device: torch.device,
     emit: Listener,
     start: Mapping[str, np.ndarray] | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> Trained:
     """Prune to the smallest density that is within `spec.target`; where none is, to what comes nearest.
 
@@ -147,66 +127,128 @@ def train_to_target(
         raise SpecError(
             "target: the search holds rows back, and there is only one to train on", param="target"
         )
-    begun = time.monotonic()
     rest, searching = hold_back(prepared, spec.seed)
     judge = _Judge(module, searching, device, spec.target)
     warnings = [] if prepared.search is not None else _learned_by_heart(module, prepared, judge, device)
     for warning in warnings:
         emit(WarningEvent(message=warning))
-    search_spec = spec
-    if spec.max_minutes is not None:
-        search_spec = spec.model_copy(update={"max_minutes": SEARCH_SHARE * spec.max_minutes})
-    with torch.random.fork_rng():
-        torch.manual_seed(spec.seed)
-        search = _Search(
-            copy.deepcopy(module), rest, search_spec, device, _scaled(emit, 0.0, SEARCH_SHARE), start
-        )
-        search.run(judge)
-    tried = list(search.tried)
-    searched_for = time.monotonic() - begun
-    outcomes: list[tuple[bool, float, Trained]] = []
-    density = search.answer
-    for attempt in range(WHOLE):
-        asked = spec.at(density)
-        if spec.max_minutes is not None:
-            left = spec.max_minutes - (time.monotonic() - begun) / 60.0
-            if left <= 0.0 and outcomes:
-                break
-            asked = asked.model_copy(update={"max_minutes": max(left, 0.01 * spec.max_minutes)})
-        emit(StageEvent(stage="pruning", message=f"a whole training at density {density:g}"))
-        part = _scaled(emit, SEARCH_SHARE if attempt == 0 else 0.95, 1.0)
-        own = copy.deepcopy(module)
-        result = train(own, rest, asked, device, part, start)
-        value = judge.value(own)
-        within = judge.limit.holds(value)
-        tried.append(
-            TriedDensity(
-                density=density,
-                value=value,
-                within=within,
-                steps=int(result.settings["steps_done"]),
-                whole=True,
-            )
-        )
-        outcomes.append((within, value, Trained(spec.at(density), own, result)))
-        if within or density >= DENSEST:
-            break
-        density = _denser(density, tried)
-    return _best(outcomes, tried, judge, spec, searched_for, emit, warnings)
+    so_far = _SoFar(keeper, spec, module)
+    with keeper.keeping("target", so_far.level):
+        if so_far.searched_for is None:
+            search_spec = spec
+            if spec.max_minutes is not None:
+                search_spec = spec.model_copy(update={"max_minutes": SEARCH_SHARE * spec.max_minutes})
+            with torch.random.fork_rng():
+                torch.manual_seed(spec.seed)
+                part = _scaled(emit, 0.0, SEARCH_SHARE)
+                search = Search(copy.deepcopy(module), rest, search_spec, device, part, start, keeper)
+                search.run(judge.judged)
+            so_far.searched(search.tried)
+        while not so_far.over and (asked := so_far.next_asked()) is not None:
+            emit(StageEvent(stage="pruning", message=f"a whole training at density {asked.one_density:g}"))
+            part = _scaled(emit, 0.95 if so_far.outcomes else SEARCH_SHARE, 1.0)
+            own = copy.deepcopy(module)
+            result = train(own, rest, asked, device, part, start, keeper)
+            so_far.trained(Trained(spec.at(asked.one_density), own, result), *judge.judged(own))
+    return _best(so_far, judge, spec, emit, warnings)
 
 
-def _best(
-    outcomes: list[tuple[bool, float, Trained]],
-    tried: list[TriedDensity],
-    judge: _Judge,
-    spec: PruneSpec,
-    searched_for: float,
-    emit: Listener,
-    before: list[str],
-) -> Trained:
+@dataclass(frozen=True)
+class _Outcome:
+    """A whole training, and how its model measures on the rows of the search."""
+
+    within: bool
+    value: float
+    trained: Trained
+    kept: tuple[Notes, Part] | None
+
+
+class _SoFar:
+    """What was searched and trained for a target until now, earlier attempts included.
+
+    Attributes:
+        tried: every density, in order.
+        outcomes: the whole trainings.
+        searched_for: seconds that the search took; None: it is not over.
+    """
+
+    def __init__(self, keeper: Keeper, spec: PruneSpec, module: Trainable) -> None:
+        self._keeps = keeper.keeps
+        self._spec = spec
+        self._begun = time.monotonic()
+        self._density = DENSEST
+        self._minutes: float | None = None
+        self.tried: list[TriedDensity] = []
+        self.outcomes: list[_Outcome] = []
+        self.searched_for: float | None = None
+        found = keeper.found("target")
+        if found is None:
+            return
+        with fitting():
+            notes = found.notes
+            self._begun -= float(notes["elapsed"])
+            self._density, self._minutes = notes["density"], notes["minutes"]
+            self.searched_for = notes["searched_for"]
+            self.tried = [TriedDensity.model_validate(one) for one in notes["tried"]]
+            for number, one in enumerate(notes["outcomes"]):
+                kept = one["training"], found.parts[str(number)]
+                trained = trained_of(*kept, spec, copy.deepcopy(module))
+                self.outcomes.append(_Outcome(one["within"], one["value"], trained, kept))
+
+    def searched(self, tried: Sequence[TriedDensity]) -> None:
+        """The search is over."""
+        self.tried, self._density = list(tried), answer(tried)
+        self.searched_for = time.monotonic() - self._begun
+
+    @property
+    def over(self) -> bool:
+        """Whether a whole training is within, or there is no use in another one."""
+        if not self.outcomes:
+            return False
+        last = self.outcomes[-1]
+        return last.within or last.trained.spec.one_density >= DENSEST or len(self.outcomes) == WHOLE
+
+    def next_asked(self) -> PruneSpec | None:
+        """What the next whole training is asked for; None: there is no time for another one."""
+        asked, limit = self._spec.at(self._density), self._spec.max_minutes
+        if limit is None:
+            return asked
+        if self._minutes is None:
+            left = limit - (time.monotonic() - self._begun) / 60.0
+            if left <= 0.0 and self.outcomes:
+                return None
+            self._minutes = max(left, 0.01 * limit)
+        return asked.model_copy(update={"max_minutes": self._minutes})
+
+    def trained(self, trained: Trained, value: float, within: bool) -> None:
+        """A whole training is over."""
+        steps, density = int(trained.result.settings["steps_done"]), self._density
+        self.tried.append(TriedDensity(density=density, value=value, within=within, steps=steps, whole=True))
+        kept = part_of(trained) if self._keeps else None
+        self.outcomes.append(_Outcome(within, value, trained, kept))
+        self._density, self._minutes = _denser(density, self.tried), None
+
+    def level(self) -> Level:
+        """All of it, for a checkpoint."""
+        kept = [(one, *one.kept) for one in self.outcomes if one.kept is not None]
+        notes = {
+            "elapsed": time.monotonic() - self._begun,
+            "density": self._density,
+            "minutes": self._minutes,
+            "searched_for": self.searched_for,
+            "tried": [one.model_dump() for one in self.tried],
+            "outcomes": [
+                {"within": one.within, "value": one.value, "training": training} for one, training, _ in kept
+            ],
+        }
+        return Level(notes, parts={str(number): part for number, (_, _, part) in enumerate(kept)})
+
+
+def _best(so_far: _SoFar, judge: _Judge, spec: PruneSpec, emit: Listener, before: list[str]) -> Trained:
     """The one that is within, else the one that comes nearest; with how it was found."""
     sign = 1.0 if judge.limit.higher_is_better else -1.0
-    within, value, chosen = max(outcomes, key=lambda one: (one[0], sign * one[1]))
+    best = max(so_far.outcomes, key=lambda one: (one.within, sign * one.value))
+    within, value, chosen = best.within, best.value, best.trained
     assert spec.target is not None  # noqa: S101 - whoever calls has looked
     density = chosen.spec.one_density
     target = TargetInfo(
@@ -217,7 +259,7 @@ def _best(
         dense=judge.limit.dense,
         limit=judge.limit.worst,
         value=value,
-        tried=tried,
+        tried=so_far.tried,
     )
     warnings = [*before, *chosen.result.warnings]
     if not within:
@@ -228,7 +270,7 @@ def _best(
         )
         emit(WarningEvent(message=warnings[-1]))
     durations = dict(chosen.result.durations)
-    durations["pruning"] = durations.get("pruning", 0.0) + searched_for
+    durations["pruning"] = durations.get("pruning", 0.0) + (so_far.searched_for or 0.0)
     result = replace(chosen.result, warnings=warnings, durations=durations)
     return replace(chosen, result=result, target=target)
 
@@ -272,107 +314,16 @@ class _Judge:
         dense = self._sample.measure(module)
         self.limit = limit_of(target, metric.name, metric.higher_is_better, dense)
 
-    def value(self, module: Trainable) -> float:
-        """The metric of a module."""
-        return self._sample.measure(module)
-
-
-class _Search:
-    """One run down the ladder, and the halvings at its end."""
-
-    def __init__(
-        self,
-        module: Trainable,
-        prepared: Prepared,
-        spec: PruneSpec,
-        device: torch.device,
-        emit: Listener,
-        start: Mapping[str, np.ndarray] | None,
-    ) -> None:
-        self._spec = spec
-        self._emit = emit
-        self._subject = Subject(module, prepared, spec, device, start)
-        self.smallest = min(_rounded(self._subject.layout.smallest_density, math.ceil), DENSEST)
-        self.tried: list[TriedDensity] = []
-        first = self._settings(max(1.0 / STEP, self.smallest))
-        self._steps = first.total_steps
-        each = round((FALL + FORK) * self._steps)
-        self._clock = Clock(max(EXPECTED * each, 1), spec.max_minutes)
-        self._descent = Descent(self._subject, first, self._clock, emit) if self._steps else None
-
-    @property
-    def answer(self) -> float:
-        """The smallest density that was within, or the densest that is tried."""
-        return min((one.density for one in self.tried if one.within), default=DENSEST)
-
-    def run(self, judge: _Judge) -> None:
-        """Look until the answer is known closely enough, or time is up."""
-        if self._descent is None:
-            return
-        passing, density = self._descent.keep(), 1.0
-        failing: float | None = None
-        while density > self.smallest and not self._over():
-            density = max(_rounded(density / STEP), self.smallest)
-            place = self._try(density, judge)
-            if place is None:
-                failing = density
-                break
-            passing = place
-        if failing is None:
-            return
-        for _ in range(HALVINGS):
-            if self._over():
-                return
-            middle = _rounded(math.sqrt(passing.density * failing))
-            self._descent.back(passing)
-            place = self._try(middle, judge)
-            if place is None:
-                failing = middle
-            else:
-                passing = place
-
-    def _over(self) -> bool:
-        return self._spec.max_minutes is not None and self._clock.overall >= 1.0
-
-    def _try(self, density: float, judge: _Judge) -> Place | None:
-        """Fall to `density` and fine-tune a fork; where it is within, the place to go on from."""
-        descent = self._descent
-        assert descent is not None  # noqa: S101 - whoever calls has looked
-        settings = self._settings(density)
-        factor = math.log(descent.density / density) / math.log(STEP)
-        begin = self._clock.step
-        descent.fall(
-            settings,
-            max(round(FALL * self._steps * factor), 1),
-            Stop(len(self.tried) + 1, None, density),
-        )
-        place = descent.keep()
-        module, _ = descent.fork(settings, max(round(FORK * self._steps), 1))
-        value = judge.value(module)
-        within = judge.limit.holds(value)
-        self.tried.append(
-            TriedDensity(
-                density=density, value=value, within=within, steps=self._clock.step - begin, whole=False
-            )
-        )
-        said = "within the target" if within else "not within the target"
-        self._emit(StageEvent(stage="pruning", message=f"density {density:g}: {value:.5g}, {said}"))
-        return place if within else None
-
-    def _settings(self, density: float) -> Settings:
-        return self._subject.settings(self._spec.at(density))
-
-
-def _rounded(density: float, towards: Callable[[float], int] = round) -> float:
-    """To three digits: a density that one can say."""
-    scale = 10.0 ** (2 - math.floor(math.log10(density)))
-    return float(f"{towards(density * scale * (1.0 - 1e-12)) / scale:.3g}")
+    def judged(self, module: Trainable) -> tuple[float, bool]:
+        """The metric of a module, and whether that is within."""
+        value = self._sample.measure(module)
+        return value, self.limit.holds(value)
 
 
 def _scaled(emit: Listener, start: float, end: float) -> Listener:
     """Let the progress of a part of the work be the progress from `start` to `end` of all of it."""
 
-    def pass_on(event: StageEvent | ProgressEvent | WarningEvent) -> None:
+    def pass_on(event: Told) -> None:
         if isinstance(event, ProgressEvent):
             done = start + (end - start) * event.progress.fraction
             event = event.model_copy(
