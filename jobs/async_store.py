@@ -182,6 +182,12 @@ class AsyncJobStore:
             totals = await self._redis.hgetall(self._layout.totals)
             return {name: int(count) for name, count in totals.items()}
 
+    async def counters(self) -> dict[str, int]:
+        """What has been counted beside the outcomes of jobs, such as `webhook:delivered`."""
+        with availability():
+            found = await self._redis.hgetall(self._layout.counters)
+            return {name: int(count) for name, count in found.items()}
+
     async def ping(self) -> None:
         """Return when the server answers."""
         with availability():

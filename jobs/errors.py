@@ -19,6 +19,9 @@
     │   ├── IdempotencyKeyInUseError                   idempotency_key_in_use
     │   ├── ArtifactNotFoundError            artifact_not_found
     │   ├── KeyNotFoundError                 key_not_found
+    │   ├── WebhookNotFoundError             webhook_not_found
+    │   ├── DeliveryNotFoundError            delivery_not_found
+    │   ├── DeliveryBusyError                delivery_in_progress
     │   ├── OutgoingRefusedError             outgoing_refused
     │   ├── OutgoingFailedError              outgoing_failed
     │   ├── StoreUnavailableError            store_unavailable
@@ -26,6 +29,8 @@
     ├── InputError
     │   ├── TooLargeError                    file_too_large
     │   ├── HubDatasetsOffError              hub_datasets_off
+    │   ├── WebhooksOffError                 webhooks_off
+    │   ├── WebhookInvalidError              webhook_invalid
     │   └── EventIdError                     event_id_invalid
     └── ConfigurationError                   configuration_invalid
 """
@@ -135,6 +140,24 @@ class KeyNotFoundError(JobsError):
     exit_status = 2
 
 
+class WebhookNotFoundError(JobsError):
+    """The job was sent without a webhook."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFoundError(JobsError):
+    """The job's webhook has no such message."""
+
+    code = "delivery_not_found"
+
+
+class DeliveryBusyError(JobsError):
+    """The message is being sent at this moment."""
+
+    code = "delivery_in_progress"
+
+
 class OutgoingRefusedError(JobsError):
     """The service makes no request to this address: not https, not allowed, or not of the open internet."""
 
@@ -176,6 +199,20 @@ class HubDatasetsOffError(InputError):
             f"{name[:100]} is not fetched: of the Hugging Face hub this service has what GET /datasets "
             "lists, and no more. Send the data as a file, or ask whoever runs it (PRUNERY_HUB_DATASETS)"
         )
+
+
+class WebhooksOffError(InputError):
+    """The settings let no job have a webhook."""
+
+    code = "webhooks_off"
+    default_param = "webhook"
+
+
+class WebhookInvalidError(InputError):
+    """The secret or the events of a webhook are none, or came without its address."""
+
+    code = "webhook_invalid"
+    default_param = "webhook"
 
 
 class ConfigurationError(PruneError):

@@ -103,6 +103,11 @@ class Layout:
         return f"{self.prefix}webhooks"
 
     @property
+    def counters(self) -> str:
+        """What has been counted beside the outcomes of jobs: `webhook:delivered` and so on."""
+        return f"{self.prefix}counters"
+
+    @property
     def channel(self) -> str:
         """Where the id of every job that changed is called out."""
         return f"{self.prefix}changes"

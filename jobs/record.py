@@ -84,7 +84,7 @@ class TokenizerFile(_Part):
     sha256: str
 
 
-WebhookEvent = Literal["job.started", "job.succeeded", "job.failed", "job.cancelled"]
+WebhookEvent = Literal["job.started", "job.paused", "job.succeeded", "job.failed", "job.cancelled"]
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.cancelled")
 
 
@@ -92,7 +92,7 @@ class Webhook(_Part):
     """Where the job's owner wants to be told of it, and of what. The secret is not here: it is told once."""
 
     url: str
-    events: tuple[WebhookEvent, ...] = ENDS
+    events: tuple[WebhookEvent, ...] = Field(ENDS, min_length=1)
 
 
 class JobError(_Part):

@@ -194,6 +194,16 @@ class Settings(BaseSettings):
         description="Whether a job may name any data set of the Hugging Face hub, as `hf:owner/name`. Those "
         "of the catalogue are fetched either way.",
     )
+    webhooks: bool = Field(
+        False, description="Whether a job may have a webhook, which the workers then send messages to."
+    )
+    webhook_retry_seconds: tuple[float, ...] = Field(
+        (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        min_length=1,
+        max_length=50,
+        description="Seconds before each attempt to deliver a message of a webhook, as JSON. Every wait is "
+        "made up to a fifth longer by chance.",
+    )
     outgoing_hosts: tuple[str, ...] | None = Field(
         None,
         description="Hosts that the service may send requests of its own to (webhooks), as JSON: "

@@ -16,7 +16,9 @@ from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
 from jobs.claims import Claims
 from jobs.doorbell import Doorbell
+from jobs.outgoing import Rules
 from jobs.settings import Settings
+from jobs.webhooks.outbox import AsyncOutbox
 from prune_engine import __version__
 from service import binding, docs_page, handlers
 from service.caller import caller_of
@@ -27,7 +29,7 @@ from service.openapi import schema
 from service.reads import Reads
 from service.requests import RequestMiddleware
 from service.rooms import Rooms
-from service.routes import datasets, events, files, jobs, models, operation
+from service.routes import datasets, events, files, jobs, models, operation, webhooks
 
 _log = structlog.get_logger("service")
 
@@ -51,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
-    routers = [part.router for part in (jobs, events, files, models, datasets, operation)]
+    routers = [part.router for part in (jobs, events, files, webhooks, models, datasets, operation)]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     await asyncio.to_thread(binding.prepare, settings, binding.command_line_host())
+    Rules.of(settings)  # what is wrong with them is said at the start
     store = AsyncJobStore(settings)
     keys = AsyncKeys(settings)
     rooms = Rooms(
@@ -76,6 +79,7 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
         keys,
         Claims(settings),
         Gate(settings, keys),
+        AsyncOutbox(settings),
     )
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.

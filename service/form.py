@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from jobs.webhooks.asking import FIELDS as WEBHOOK_FIELDS
 from prune_engine.errors import SpecError
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from service.errors import FieldConflictError, FieldMissingError, FieldUnknownError
@@ -12,7 +13,7 @@ from service.errors import FieldConflictError, FieldMissingError, FieldUnknownEr
 FILES: Final = ("model", "dataset", "tokenizer")
 SPEC: Final = "spec"
 SPEC_FIELDS: Final = tuple(PruneSpec.model_fields)
-KNOWN: Final = (*FILES, SPEC, *SPEC_FIELDS)
+KNOWN: Final = (*FILES, SPEC, *SPEC_FIELDS, *WEBHOOK_FIELDS)
 
 
 def check_name(name: str) -> None:
@@ -60,7 +61,7 @@ def spec_fields(fields: dict[str, str]) -> dict[str, Any]:
     """Every field of the spec that was sent, by itself or in `spec`, not yet checked. Raises as `spec_of`."""
     given: dict[str, Any] = _json_object(fields[SPEC]) if SPEC in fields else {}
     for name in given:
-        if name in FILES:
+        if name in FILES or name in WEBHOOK_FIELDS:
             raise SpecError(f"{name} cannot be inside spec; send it as a form field of its own", param=name)
     for name, value in fields.items():
         if name not in SPEC_FIELDS or not value.strip():

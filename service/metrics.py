@@ -65,12 +65,31 @@ class Metrics:
         )
         self._queue = Gauge("prunery_queue_depth", "Jobs waiting for a worker.", registry=self.registry)
         self._workers = Gauge("prunery_workers", "Workers that live.", registry=self.registry)
+        self._webhooks = Gauge(
+            "prunery_webhook_attempts",
+            "Attempts to deliver a webhook's message since the store began: delivered, failed, dropped.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "prunery_webhooks_waiting",
+            "Messages of webhooks that are yet to be sent.",
+            registry=self.registry,
+        )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
+
+    def count(self, counters: dict[str, int], webhooks_waiting: int) -> None:
+        """Take over what the store has counted beside the jobs' outcomes."""
+        self._waiting.set(webhooks_waiting)
+        for name, count in counters.items():
+            kind, _, outcome = name.partition(":")
+            if kind == "webhook":
+                self._webhooks.labels(outcome).set(count)
 
     def render(self, jobs: dict[Status, int], totals: dict[str, int], workers: int) -> bytes:
         """The text that Prometheus reads, with what the store says now."""

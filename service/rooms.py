@@ -14,6 +14,7 @@ from jobs.async_store import AsyncJobStore
 from jobs.claims import Claims
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
+from jobs.webhooks.outbox import AsyncOutbox
 from service.gate import Gate
 from service.inspector import Inspector
 from service.metrics import Metrics
@@ -34,12 +35,14 @@ class Rooms:
     keys: AsyncKeys
     claims: Claims
     gate: Gate
+    outbox: AsyncOutbox
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Close every connection."""
         self.doorbell.close()
         await self.inspector.close()
+        await self.outbox.close()
         await self.claims.close()
         await self.keys.close()
         await self.store.close()

@@ -13,6 +13,7 @@ from jobs.conditions import Claim, Conditions
 from jobs.errors import ArtifactsUnavailableError, HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
 from jobs.settings import Settings
+from jobs.webhooks.asking import secret_of, webhook_of
 from prune_engine import catalogue
 from prune_engine.errors import PruneError
 from service.caller import Caller
@@ -43,13 +44,14 @@ async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | 
         async with quota_of(request, rooms, caller, job_id) as quota:
             form = await receive_form(request, rooms, job_id, quota.took)
             job = await job_of(form, rooms, job_id, caller.owner)
+            secret = secret_of(form.fields) if job.webhook else None
             if claim is not None:
                 claim = replace(claim, fingerprint=fingerprint(form))
             conditions = Conditions(active_jobs=_active_jobs(caller, rooms), claim=claim)
             creating = True
             # Shielded, as what comes of it must be known.
             with anyio.CancelScope(shield=True):
-                await rooms.store.create(job, conditions)
+                await rooms.store.create(job, conditions, secret=secret)
     except BaseException as error:
         if isinstance(error, PruneError):
             rooms.metrics.refused.labels(error.code).inc()
@@ -77,7 +79,7 @@ async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None
     """The record that the form asks for.
 
     Raises:
-        FormError, SpecError, UnknownDatasetError.
+        FormError, SpecError, UnknownDatasetError; those of `webhook_of`.
     """
     if form.model is None:
         raise FieldMissingError(
@@ -92,6 +94,7 @@ async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None
         dataset=await _dataset_of(form, rooms),
         tokenizer=form.tokenizer,
         created_at=now(),
+        webhook=webhook_of(form.fields, rooms.settings),
     )
 
 

@@ -9,7 +9,18 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.record import ENDED, DatasetRef, Job, JobError, ModelFile, Status, TokenizerFile
+from jobs.record import (
+    ENDED,
+    DatasetRef,
+    Job,
+    JobError,
+    ModelFile,
+    Status,
+    TokenizerFile,
+    Webhook,
+    WebhookEvent,
+)
+from jobs.webhooks.message import Attempt, Message, State
 from prune_engine.events import Progress, Stage
 from prune_engine.spec import PruneSpec
 
@@ -45,6 +56,17 @@ class Links(_View):
     report: str | None = Field(description="The report; null until the job has succeeded.")
 
 
+class WebhookView(_View):
+    """Where the job's owner wants to be told of it."""
+
+    url: str
+    events: tuple[WebhookEvent, ...]
+    secret: str | None = Field(
+        None, description="What the messages are signed with: in the answer to `POST /jobs`, and never again."
+    )
+    deliveries: str = Field(description="Path of what has been sent.")
+
+
 class JobView(_View):
     """A pruning job."""
 
@@ -65,6 +87,7 @@ class JobView(_View):
     attempt: int = Field(description="How often a worker has started it.")
     error: JobError | None = Field(description="Why it failed.")
     result: ResultView | None = Field(description="What it came to; null until it has succeeded.")
+    webhook: WebhookView | None
     links: Links
 
 
@@ -92,6 +115,33 @@ class EventList(_View):
     object: Literal["list"] = "list"
     data: list[EventView]
     has_more: bool = Field(description="Whether there are more; ask with `after` = the last id of this page.")
+
+
+class DeliveryLinks(_View):
+    """Paths of what can be done with a delivery."""
+
+    send: str = Field(description="POST; sends it again, now.")
+
+
+class DeliveryView(_View):
+    """A message of a job's webhook, and every attempt to deliver it."""
+
+    id: str = Field(description="The receiver gets it as `webhook-id`; the same at every attempt.")
+    object: Literal["delivery"] = "delivery"
+    type: str = Field(description="What it tells: job.succeeded and so on.")
+    status: State
+    created_at: datetime
+    next_attempt_at: datetime | None = Field(description="Null where nothing more is sent.")
+    attempts: tuple[Attempt, ...]
+    links: DeliveryLinks
+
+
+class DeliveryList(_View):
+    """All messages of a job's webhook, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[DeliveryView]
+    has_more: Literal[False] = False
 
 
 class DatasetView(_View):
@@ -122,8 +172,8 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
-def view_of(job: Job, queue_position: int | None) -> JobView:
-    """The job as a client sees it."""
+def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> JobView:
+    """The job as a client sees it. `secret`: its webhook's, where it may be seen."""
     here = job_path(job.id)
     succeeded = job.status is Status.SUCCEEDED
     result = None
@@ -158,6 +208,7 @@ def view_of(job: Job, queue_position: int | None) -> JobView:
         attempt=job.attempt,
         error=job.error,
         result=result,
+        webhook=None if job.webhook is None else _webhook_view(job.webhook, here, secret),
         links=Links(
             self=here,
             events=f"{here}/events",
@@ -165,6 +216,25 @@ def view_of(job: Job, queue_position: int | None) -> JobView:
             model=f"{here}/model" if succeeded else None,
             report=f"{here}/report" if succeeded else None,
         ),
+    )
+
+
+def _webhook_view(webhook: Webhook, job: str, secret: str | None) -> WebhookView:
+    return WebhookView(
+        url=webhook.url, events=webhook.events, secret=secret, deliveries=f"{job}/webhook/deliveries"
+    )
+
+
+def delivery_view(job_id: str, message: Message) -> DeliveryView:
+    """A message of a job's webhook as a client sees it."""
+    return DeliveryView(
+        id=message.id,
+        type=message.type,
+        status=message.state,
+        created_at=message.created_at,
+        next_attempt_at=message.next_attempt_at,
+        attempts=message.attempts,
+        links=DeliveryLinks(send=f"{job_path(job_id)}/webhook/deliveries/{message.id}/send"),
     )
 
 

@@ -15,13 +15,16 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from jobs.artifacts import ArtifactStore
 from jobs.doorbell import TASK, Doorbell
+from jobs.outgoing import Outgoing
 from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from jobs.sweeper import Sweeper
+from jobs.webhooks.outbox import Outbox
 from prune_engine.errors import PruneError
 from worker.app import app, settings
 from worker.heartbeat import Heartbeat
+from worker.postman import Postman
 from worker.supervisor import Supervisor
 
 
@@ -40,6 +43,8 @@ class _Worker:
         self.supervisor = Supervisor(
             self.settings, self.store, ArtifactStore(self.settings), self.scratch, worker_id, self.stop
         )
+        self.outbox = Outbox(self.settings)
+        self.postman = Postman(self.settings, self.outbox, Outgoing(self.settings))
         self.heartbeat = Heartbeat(
             self.settings,
             self.store,
@@ -72,6 +77,8 @@ class _Worker:
     def close(self) -> None:
         """Say goodbye and leave nothing behind."""
         self.heartbeat.stop()
+        self.postman.stop()
+        self.outbox.close()
         self.scratch.close()
         self.doorbell.close()
         self.store.close()
@@ -97,6 +104,8 @@ def _begin(**_: Any) -> None:
     try:
         worker = _Worker(settings)
         worker.heartbeat.start()
+        if settings.webhooks:
+            worker.postman.start()
     except (PruneError, OSError) as error:
         log.exception("the worker cannot work")
         raise WorkerShutdown(str(error)) from error

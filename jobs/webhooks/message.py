@@ -20,6 +20,7 @@ from jobs.record import Job, Status, now
 # What a job's webhook may be told, by the state that the job has come to.
 _TYPES: Final = {
     Status.RUNNING: "job.started",
+    Status.PAUSED: "job.paused",
     Status.SUCCEEDED: "job.succeeded",
     Status.FAILED: "job.failed",
     Status.CANCELLED: "job.cancelled",

@@ -27,6 +27,7 @@ QUEUED: Final[dict[str, Any]] = {
     "attempt": 0,
     "error": None,
     "result": None,
+    "webhook": None,
     "links": {
         "self": f"/jobs/{JOB_ID}",
         "events": f"/jobs/{JOB_ID}/events",
@@ -110,6 +111,30 @@ EVENT_STREAM: Final = (
     'data: {"type":"status","time":1795618200.123,"status":"queued"}\n\n'
     ": ping\n\n"
 )
+DELIVERY_ID: Final = "msg_019e3a5c7d10f1e2d3c4b5a69788"
+DELIVERY: Final[dict[str, Any]] = {
+    "id": DELIVERY_ID,
+    "object": "delivery",
+    "type": "job.succeeded",
+    "status": "delivered",
+    "created_at": "2026-11-20T15:01:12.000000Z",
+    "next_attempt_at": None,
+    "attempts": [
+        {
+            "at": "2026-11-20T15:01:12.500000Z",
+            "seconds": 0.021,
+            "status": 503,
+            "error": "the receiver answered 503; only 2xx counts as delivered",
+        },
+        {"at": "2026-11-20T15:01:18.100000Z", "seconds": 0.018, "status": 204, "error": None},
+    ],
+    "links": {"send": f"/jobs/{JOB_ID}/webhook/deliveries/{DELIVERY_ID}/send"},
+}
+DELIVERIES: Final[dict[str, Any]] = {"object": "list", "data": [DELIVERY], "has_more": False}
+SENT_AGAIN: Final[dict[str, Any]] = DELIVERY | {
+    "status": "pending",
+    "next_attempt_at": "2026-11-20T15:05:00.000000Z",
+}
 DATASETS: Final[dict[str, Any]] = {
     "object": "list",
     "data": [

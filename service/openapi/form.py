@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from prune_engine.spec import PruneSpec
 
 _REF = "#/components/schemas/{model}"
+_WEBHOOK: Final[dict[str, Any]] = {
+    "webhook": {
+        "type": "string",
+        "format": "uri",
+        "description": "Where to be told, by POST, how the job ends; only where the service lets it.",
+        "examples": ["https://example.com/hooks/prunery"],
+    },
+    "webhook_secret": {
+        "type": "string",
+        "description": "What the messages are signed with (Standard Webhooks): whsec_ and 24 to 64 bytes in "
+        "base64. Left out: the answer has a new one.",
+        "examples": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    },
+    "webhook_events": {
+        "type": "string",
+        "description": "Which of job.started, job.paused, job.succeeded, job.failed and job.cancelled, with "
+        "commas. Left out: the last three.",
+        "examples": ["job.succeeded,job.failed"],
+    },
+}
 
 
 def spec_components() -> dict[str, Any]:
@@ -46,6 +66,7 @@ def request_body(required: Sequence[str] = ("model", "dataset")) -> dict[str, An
             "examples": ['{"density": 0.1, "epochs": 2}'],
         },
         **spec["properties"],
+        **_WEBHOOK,
     }
     return {
         "required": True,

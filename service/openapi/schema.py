@@ -37,6 +37,7 @@ SCHEMES: dict[str, Any] = {
 TAGS = [
     {"name": "jobs", "description": "Submit, watch, cancel and delete pruning jobs."},
     {"name": "results", "description": "The pruned model, the report and every other file of a job."},
+    {"name": "webhooks", "description": "What was sent to a job's webhook."},
     {"name": "models", "description": "Look through a model before any job."},
     {"name": "data sets", "description": "The data sets that a job may name."},
     {"name": "operation", "description": "Health, readiness and metrics."},

@@ -92,7 +92,8 @@ async def create_job(
 
     async def accepted(job: Job) -> Response:
         headers = {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER}
-        return await _answer(job, rooms, 202, headers)
+        secret = await rooms.outbox.secret(job.id) if job.webhook else None
+        return await _answer(job, rooms, 202, headers, secret)
 
     key = idempotency_key(request)
     if key is not None:
@@ -219,11 +220,15 @@ async def _changed(job_id: str, seconds: float, rooms: Rooms) -> Job:
 
 
 async def _answer(
-    job: Job, rooms: Rooms, status: int = 200, headers: dict[str, str] | None = None
+    job: Job,
+    rooms: Rooms,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    secret: str | None = None,
 ) -> Response:
     queued = job.status is Status.QUEUED
     position = await rooms.store.queue_position(job.id) if queued else None
-    return _json(view_of(job, position), status, headers)
+    return _json(view_of(job, position, secret), status, headers)
 
 
 def _json(view: JobView | JobList, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -6,7 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from jobs.errors import HubDatasetsOffError, TooLargeError
+from jobs.errors import (
+    HubDatasetsOffError,
+    OutgoingRefusedError,
+    TooLargeError,
+    WebhookInvalidError,
+    WebhooksOffError,
+)
 from prune_engine.errors import (
     ConversionError,
     DataEmptyError,
@@ -59,6 +65,9 @@ REFUSALS: Responses = problems(
     DataError,
     UnknownDatasetError,
     HubDatasetsOffError,
+    WebhooksOffError,
+    WebhookInvalidError,
+    OutgoingRefusedError,
 )
 
 

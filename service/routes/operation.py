@@ -127,6 +127,7 @@ async def metrics(rooms: InRooms) -> Response:
     counts, totals, workers = await asyncio.gather(
         rooms.store.counts(), rooms.store.totals(), rooms.store.living_workers()
     )
+    rooms.metrics.count(*await asyncio.gather(rooms.store.counters(), rooms.outbox.waiting()))
     return Response(
         rooms.metrics.render(counts, totals, len(workers)), headers={"Content-Type": CONTENT_TYPE}
     )

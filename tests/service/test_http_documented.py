@@ -14,7 +14,7 @@ from jobs.settings import Settings
 from prune_engine.inspection import Inspection
 from service.app import create_app
 from service.problems import Problem
-from service.views import DatasetView, EventView, JobList, JobView
+from service.views import DatasetView, DeliveryView, EventView, JobList, JobView
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 
@@ -46,6 +46,8 @@ def test_every_kind_of_request_has_an_exchange() -> None:
         "/models/inspect",
         "validate_only=true",
         "/cancel",
+        "/webhook/deliveries",
+        "/send",
         "-X DELETE",
         "text/event-stream",
         "/model",
@@ -72,6 +74,8 @@ def test_an_answer_on_the_page_has_the_fields_that_it_has_today(command: str, an
                 continue
             if item.get("object") == "job":
                 assert set(item) == fields(JobView), command
+            elif item.get("object") == "delivery":
+                assert set(item) == fields(DeliveryView), command
             elif "title" in item:
                 assert set(item) == fields(DatasetView), command
             else:

@@ -33,12 +33,12 @@ class Bench:
         self.settings = settings.model_copy(update={"fetch_command": fetcher, "stop_grace_seconds": 1.0})
         self.artifacts = ArtifactStore(self.settings)
 
-    def submit(self, spec: PruneSpec | None = None, **fields: object) -> Job:
+    def submit(self, spec: PruneSpec | None = None, secret: str | None = None, **fields: object) -> Job:
         job = a_job(spec=spec or PruneSpec(density=0.1), **fields)
         model = self.folder / "model"
         model.write_bytes(MODEL)
         self.artifacts.put_file(input_key(job.id, "model"), model)
-        self.store.create(job)
+        self.store.create(job, secret=secret)
         return job
 
     def supervisor(self, child: str, **settings: object) -> Supervisor:

@@ -28,7 +28,8 @@ def hooked(store: JobStore, *events: str) -> Job:
 def written(store: JobStore, job_id: str) -> list[Message]:
     fields = store._redis.hgetall(store._layout.webhook(job_id))
     assert fields.pop("secret") == SECRET
-    return [Message.model_validate_json(fields[name]) for name in sorted(fields)]
+    found = [Message.model_validate_json(raw) for raw in fields.values()]
+    return sorted(found, key=lambda message: message.created_at)
 
 
 def due(store: JobStore) -> list[str]:
@@ -57,6 +58,21 @@ def test_every_end_and_the_start_where_asked(store: JobStore, end: str) -> None:
         store.request_cancel(job.id)
         store.cancelled(job.id)
     assert [message.type for message in written(store, job.id)] == ["job.started", f"job.{end}"]
+
+
+def test_a_pause_is_told_where_asked(store: JobStore) -> None:
+    job = hooked(store, "job.paused")
+    store.request_pause(job.id)
+    assert [message.type for message in written(store, job.id)] == ["job.paused"]
+
+
+def test_a_job_that_is_tried_once_more_is_told_of_once_more(store: JobStore) -> None:
+    job = hooked(store)
+    for _ in range(2):
+        store.start(job.id, "worker-1")
+        store.fail(job.id, JobError(code="engine_failed", message="it failed"))
+        store.retry(job.id)
+    assert [message.type for message in written(store, job.id)] == ["job.failed", "job.failed"]
 
 
 def test_a_queued_job_that_is_cancelled_is_told_of(store: JobStore) -> None:
