@@ -29,7 +29,7 @@ from service.openapi import schema
 from service.reads import Reads
 from service.requests import RequestMiddleware
 from service.rooms import Rooms
-from service.routes import datasets, events, files, jobs, models, operation, webhooks
+from service.routes import control, datasets, events, files, jobs, models, operation, webhooks
 
 _log = structlog.get_logger("service")
 
@@ -53,7 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     handlers.install(app)
-    routers = [part.router for part in (jobs, events, files, webhooks, models, datasets, operation)]
+    parts = (jobs, control, events, files, webhooks, models, datasets, operation)
+    routers = [part.router for part in parts]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

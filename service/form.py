@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from jobs.record import PRIORITIES, Priority
 from jobs.webhooks.asking import FIELDS as WEBHOOK_FIELDS
 from prune_engine.errors import SpecError
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
@@ -13,7 +14,9 @@ from service.errors import FieldConflictError, FieldMissingError, FieldUnknownEr
 FILES: Final = ("model", "dataset", "tokenizer")
 SPEC: Final = "spec"
 SPEC_FIELDS: Final = tuple(PruneSpec.model_fields)
-KNOWN: Final = (*FILES, SPEC, *SPEC_FIELDS, *WEBHOOK_FIELDS)
+PRIORITY: Final = "priority"
+_OF_THE_JOB: Final = (*FILES, PRIORITY, *WEBHOOK_FIELDS)
+KNOWN: Final = (*_OF_THE_JOB, SPEC, *SPEC_FIELDS)
 
 
 def check_name(name: str) -> None:
@@ -46,6 +49,19 @@ def spec_of(fields: dict[str, str]) -> PruneSpec:
     return parse_spec(given)
 
 
+def priority_of(fields: dict[str, str]) -> Priority:
+    """When the job is taken, as against others that wait.
+
+    Raises:
+        SpecError: it is none of the three.
+    """
+    given = fields.get(PRIORITY, "").strip() or "normal"
+    for known in PRIORITIES:
+        if given == known:
+            return known
+    raise SpecError(f"priority: {given[:40]!r} is none of {', '.join(PRIORITIES)}", param=PRIORITY)
+
+
 def partial_spec_of(fields: dict[str, str]) -> dict[str, Any]:
     """The fields of the spec that were sent, each checked; there need not be a density.
 
@@ -61,7 +77,7 @@ def spec_fields(fields: dict[str, str]) -> dict[str, Any]:
     """Every field of the spec that was sent, by itself or in `spec`, not yet checked. Raises as `spec_of`."""
     given: dict[str, Any] = _json_object(fields[SPEC]) if SPEC in fields else {}
     for name in given:
-        if name in FILES or name in WEBHOOK_FIELDS:
+        if name in _OF_THE_JOB:
             raise SpecError(f"{name} cannot be inside spec; send it as a form field of its own", param=name)
     for name, value in fields.items():
         if name not in SPEC_FIELDS or not value.strip():

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import anyio.to_thread
+import structlog
 from fastapi import Depends, Request
 
 from jobs.admission import AsyncKeys
@@ -13,12 +15,16 @@ from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
 from jobs.claims import Claims
 from jobs.doorbell import Doorbell
+from jobs.errors import StoreUnavailableError
+from jobs.record import Job
 from jobs.settings import Settings
 from jobs.webhooks.outbox import AsyncOutbox
 from service.gate import Gate
 from service.inspector import Inspector
 from service.metrics import Metrics
 from service.reads import Reads
+
+_log = structlog.get_logger("service")
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,16 @@ class Rooms:
     gate: Gate
     outbox: AsyncOutbox
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ring(self, job: Job) -> None:
+        """Tell the workers that a job waits.
+
+        The record is the truth: a job that nobody rang for is found when a worker looks.
+        """
+        try:
+            await anyio.to_thread.run_sync(lambda: self.doorbell.ring(job.id, device=job.spec.device))
+        except StoreUnavailableError as error:
+            _log.error("not rung", job_id=job.id, detail=error.message)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -18,7 +18,7 @@ from prune_engine import catalogue
 from prune_engine.errors import PruneError
 from service.caller import Caller
 from service.errors import FieldConflictError, FieldMissingError
-from service.form import spec_of
+from service.form import priority_of, spec_of
 from service.gate import limit_of
 from service.quota import quota_of
 from service.rooms import Rooms
@@ -47,7 +47,7 @@ async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | 
             secret = secret_of(form.fields) if job.webhook else None
             if claim is not None:
                 claim = replace(claim, fingerprint=fingerprint(form))
-            conditions = Conditions(active_jobs=_active_jobs(caller, rooms), claim=claim)
+            conditions = Conditions(active_jobs=active_jobs_of(caller, rooms), claim=claim)
             creating = True
             # Shielded, as what comes of it must be known.
             with anyio.CancelScope(shield=True):
@@ -63,7 +63,7 @@ async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | 
         raise
     rooms.metrics.submitted.inc()
     _log.info("submitted", job_id=job.id, model_bytes=job.model.bytes, dataset=job.dataset.name)
-    await _ring(job, rooms)
+    await rooms.ring(job)
     return job
 
 
@@ -93,6 +93,7 @@ async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None
         model=form.model,
         dataset=await _dataset_of(form, rooms),
         tokenizer=form.tokenizer,
+        priority=priority_of(form.fields),
         created_at=now(),
         webhook=webhook_of(form.fields, rooms.settings),
     )
@@ -134,7 +135,7 @@ def _check_name(name: str, settings: Settings) -> None:
         raise HubDatasetsOffError(name)
 
 
-def _active_jobs(caller: Caller, rooms: Rooms) -> int:
+def active_jobs_of(caller: Caller, rooms: Rooms) -> int:
     """The caller's most jobs that have not ended; 0: any number."""
     if caller.key is None:
         return 0

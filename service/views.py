@@ -15,6 +15,7 @@ from jobs.record import (
     Job,
     JobError,
     ModelFile,
+    Priority,
     Status,
     TokenizerFile,
     Webhook,
@@ -46,12 +47,23 @@ class ResultView(_View):
     artifacts: list[ArtifactView]
 
 
+class CheckpointView(_View):
+    """Where the job would go on if its worker were gone."""
+
+    step: int = Field(description="Training steps that are kept.")
+    total_steps: int
+    saved_at: datetime
+
+
 class Links(_View):
     """Paths of what belongs to the job; null: not there (yet)."""
 
     self: str
     events: str
     cancel: str | None = Field(description="POST; null once the job has ended.")
+    pause: str | None = Field(description="POST; null unless the job waits or runs.")
+    resume: str | None = Field(description="POST; null unless the job is paused.")
+    retry: str | None = Field(description="POST; null unless the job has failed or was cancelled.")
     model: str | None = Field(description="The pruned ONNX; null until the job has succeeded.")
     report: str | None = Field(description="The report; null until the job has succeeded.")
 
@@ -76,6 +88,7 @@ class JobView(_View):
     status: Status
     stage: Stage | None = Field(description="Where the job is inside `running`.")
     progress: Progress
+    priority: Priority = Field(description="When it is taken, as against others that wait.")
     queue_position: int | None = Field(description="Jobs ahead of this one; null unless it is queued.")
     spec: PruneSpec = Field(description="What was asked, with every default.")
     model: ModelFile
@@ -85,6 +98,7 @@ class JobView(_View):
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int = Field(description="How often a worker has started it.")
+    checkpoint: CheckpointView | None = Field(description="Where it would go on; null where there is none.")
     error: JobError | None = Field(description="Why it failed.")
     result: ResultView | None = Field(description="What it came to; null until it has succeeded.")
     webhook: WebhookView | None
@@ -105,7 +119,7 @@ class EventView(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str = Field(description="Sorts by time; `after` and Last-Event-ID take it.")
-    type: str = Field(description="status, started, stage, progress, warning, done or error.")
+    type: str = Field(description="status, started, stage, progress, checkpoint, warning, done or error.")
     time: float = Field(description="Seconds since the epoch.")
 
 
@@ -197,6 +211,7 @@ def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> 
         status=job.status,
         stage=job.stage,
         progress=job.progress,
+        priority=job.priority,
         queue_position=queue_position,
         spec=job.spec,
         model=job.model,
@@ -206,6 +221,7 @@ def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> 
         started_at=job.started_at,
         finished_at=job.finished_at,
         attempt=job.attempt,
+        checkpoint=_checkpoint_of(job),
         error=job.error,
         result=result,
         webhook=None if job.webhook is None else _webhook_view(job.webhook, here, secret),
@@ -213,6 +229,9 @@ def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> 
             self=here,
             events=f"{here}/events",
             cancel=None if job.status in ENDED else f"{here}/cancel",
+            pause=f"{here}/pause" if job.status in (Status.QUEUED, Status.RUNNING) else None,
+            resume=f"{here}/resume" if job.status is Status.PAUSED else None,
+            retry=f"{here}/retry" if job.status in (Status.FAILED, Status.CANCELLED) else None,
             model=f"{here}/model" if succeeded else None,
             report=f"{here}/report" if succeeded else None,
         ),
@@ -236,6 +255,12 @@ def delivery_view(job_id: str, message: Message) -> DeliveryView:
         attempts=message.attempts,
         links=DeliveryLinks(send=f"{job_path(job_id)}/webhook/deliveries/{message.id}/send"),
     )
+
+
+def _checkpoint_of(job: Job) -> CheckpointView | None:
+    if (kept := job.checkpoint) is None:
+        return None
+    return CheckpointView(step=kept.step, total_steps=kept.total_steps, saved_at=kept.saved_at)
 
 
 def event_view(event_id: str, event: Mapping[str, Any]) -> EventView:

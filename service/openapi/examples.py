@@ -16,6 +16,7 @@ QUEUED: Final[dict[str, Any]] = {
     "status": "queued",
     "stage": None,
     "progress": {"fraction": 0.0, "step": 0, "total_steps": 0, "eta_seconds": None},
+    "priority": "normal",
     "queue_position": 0,
     "spec": PruneSpec(density=0.1).model_dump(mode="json"),
     "model": {"filename": "resnet20.onnx", "format": "onnx", "bytes": 1094681, "sha256": _SHA},
@@ -25,6 +26,7 @@ QUEUED: Final[dict[str, Any]] = {
     "started_at": None,
     "finished_at": None,
     "attempt": 0,
+    "checkpoint": None,
     "error": None,
     "result": None,
     "webhook": None,
@@ -32,6 +34,9 @@ QUEUED: Final[dict[str, Any]] = {
         "self": f"/jobs/{JOB_ID}",
         "events": f"/jobs/{JOB_ID}/events",
         "cancel": f"/jobs/{JOB_ID}/cancel",
+        "pause": f"/jobs/{JOB_ID}/pause",
+        "resume": None,
+        "retry": None,
         "model": None,
         "report": None,
     },
@@ -44,12 +49,20 @@ RUNNING: Final[dict[str, Any]] = QUEUED | {
     "started_at": "2026-11-20T14:50:00.400000Z",
     "attempt": 1,
 }
-CANCELLING: Final[dict[str, Any]] = RUNNING | {"status": "cancelling"}
+_HELD: Final = QUEUED["links"] | {"pause": None}
+CANCELLING: Final[dict[str, Any]] = RUNNING | {"status": "cancelling", "links": _HELD}
+PAUSING: Final[dict[str, Any]] = RUNNING | {"status": "pausing", "links": _HELD}
+PAUSED: Final[dict[str, Any]] = RUNNING | {
+    "status": "paused",
+    "stage": None,
+    "checkpoint": {"step": 1200, "total_steps": 3900, "saved_at": "2026-11-20T14:53:12.000000Z"},
+    "links": _HELD | {"resume": f"/jobs/{JOB_ID}/resume"},
+}
 CANCELLED: Final[dict[str, Any]] = QUEUED | {
     "status": "cancelled",
     "queue_position": None,
     "finished_at": "2026-11-20T14:50:04.000000Z",
-    "links": QUEUED["links"] | {"cancel": None},
+    "links": _HELD | {"cancel": None, "retry": f"/jobs/{JOB_ID}/retry"},
 }
 FAILED: Final[dict[str, Any]] = CANCELLED | {
     "status": "failed",
@@ -86,6 +99,9 @@ SUCCEEDED: Final[dict[str, Any]] = RUNNING | {
         "self": f"/jobs/{JOB_ID}",
         "events": f"/jobs/{JOB_ID}/events",
         "cancel": None,
+        "pause": None,
+        "resume": None,
+        "retry": None,
         "model": f"/jobs/{JOB_ID}/model",
         "report": f"/jobs/{JOB_ID}/report",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from jobs.record import PRIORITIES
 from prune_engine.spec import PruneSpec
 
 _REF = "#/components/schemas/{model}"
@@ -58,6 +59,13 @@ def request_body(required: Sequence[str] = ("model", "dataset")) -> dict[str, An
             "type": "string",
             "format": "binary",
             "description": "A tokenizer.json, for models that read text.",
+        },
+        "priority": {
+            "type": "string",
+            "enum": list(PRIORITIES),
+            "default": "normal",
+            "description": "When the job is taken, as against others that wait: a high one before any normal "
+            "one, a low one after all of them.",
         },
         "spec": {
             "type": "string",

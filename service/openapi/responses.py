@@ -55,6 +55,11 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     jobs_errors.ActiveJobsExceededError("100 jobs of this key have not ended; wait for one, or cancel one"),
     jobs_errors.ArtifactNotFoundError(f"{JOB_ID} has no file 'weights.bin'; it has model.onnx, report.json"),
     jobs_errors.NotCancellableError(f"{JOB_ID} is succeeded; there is nothing to cancel"),
+    jobs_errors.NotPausableError(f"{JOB_ID} is succeeded and cannot become pausing"),
+    jobs_errors.NotResumableError(f"{JOB_ID} is failed; only a paused job can be resumed"),
+    jobs_errors.NotRetriableError(
+        f"{JOB_ID} is paused; only a failed or cancelled job can be tried once more"
+    ),
     jobs_errors.NotDeletableError(f"{JOB_ID} is running; cancel it first"),
     jobs_errors.EventIdError("'abc' is no event id; use the id of an event of this job", param="after"),
     jobs_errors.HubDatasetsOffError("hf:owner/name"),

@@ -1,4 +1,4 @@
-"""Submitting, listing, watching, cancelling and deleting jobs."""
+"""Submitting, listing, watching and deleting jobs."""
 
 from __future__ import annotations
 
@@ -11,31 +11,24 @@ from jobs.errors import (
     ActiveJobsExceededError,
     IdempotencyKeyInUseError,
     JobNotFoundError,
-    NotCancellableError,
     NotDeletableError,
 )
-from jobs.record import ENDED, Job, Status
+from jobs.record import Job, Status
 from service import errors, inspection
 from service.caller import InCaller
 from service.idempotency import HEADER, idempotency_key, submit_once
 from service.openapi import examples
 from service.openapi.form import request_body
 from service.openapi.inspections import INSPECTED
-from service.openapi.responses import header, json_answer, merged, problems
+from service.openapi.responses import json_answer, merged, problems
 from service.rooms import InRooms, Rooms
+from service.routes.answers import HEADERS, answer_accepted, answer_with, in_json
 from service.routes.models import REFUSALS, Accept, Format
 from service.routes.parameters import JobId, check_job_id
 from service.submission import discard, submit
-from service.views import JobList, JobView, job_path, view_of
+from service.views import JobList, JobView, view_of
 
 router = APIRouter(tags=["jobs"])
-
-# Seconds until it is worth asking for a job again.
-_RETRY_AFTER = "2"
-_HEADERS = {
-    "Location": header("Path of the job.", f"/jobs/{examples.JOB_ID}"),
-    "Retry-After": header("Seconds until it is worth asking.", _RETRY_AFTER),
-}
 
 
 @router.post(
@@ -47,7 +40,7 @@ _HEADERS = {
     openapi_extra={"requestBody": request_body()},
     responses={
         200: INSPECTED | {"description": "With `validate_only`: what the job would find; nothing is queued."},
-        202: json_answer("The job is recorded and queued.", _HEADERS, queued=examples.QUEUED),
+        202: json_answer("The job is recorded and queued.", HEADERS, queued=examples.QUEUED),
         **merged(
             REFUSALS,
             problems(
@@ -91,9 +84,8 @@ async def create_job(
         return inspection.answer(await inspection.validate(request, rooms), format, accept)
 
     async def accepted(job: Job) -> Response:
-        headers = {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER}
         secret = await rooms.outbox.secret(job.id) if job.webhook else None
-        return await _answer(job, rooms, 202, headers, secret)
+        return await answer_accepted(job, rooms, secret)
 
     key = idempotency_key(request)
     if key is not None:
@@ -127,7 +119,7 @@ async def list_jobs(
     page, has_more = await rooms.store.page(limit, after, status, caller.sees)
     positions = await rooms.store.queue_positions([job.id for job in page]) if page else []
     views = [view_of(job, position) for job, position in zip(page, positions, strict=True)]
-    return _json(JobList(data=views, has_more=has_more))
+    return in_json(JobList(data=views, has_more=has_more))
 
 
 @router.get(
@@ -163,29 +155,8 @@ async def get_job(
     """With `wait`, the answer comes as soon as something changes; an ended job is answered at once."""
     check_job_id(job_id)
     if wait:
-        return await _answer(await _changed(job_id, wait, rooms), rooms)
+        return await answer_with(await _changed(job_id, wait, rooms), rooms)
     return Response(await rooms.reads.get(job_id), media_type="application/json")
-
-
-@router.post(
-    "/jobs/{job_id}/cancel",
-    status_code=202,
-    response_model=JobView,
-    operation_id="cancelJob",
-    summary="Cancel a job",
-    responses={
-        200: json_answer("The job was queued and is cancelled.", cancelled=examples.CANCELLED)
-        | {"model": JobView},
-        202: json_answer("The job's worker is told to end it.", _HEADERS, cancelling=examples.CANCELLING),
-        **problems(JobNotFoundError, NotCancellableError),
-    },
-)
-async def cancel_job(job_id: JobId, rooms: InRooms) -> Any:
-    """A queued job is cancelled at once; a running one within seconds. Asking twice changes nothing."""
-    job = await rooms.store.request_cancel(check_job_id(job_id))
-    if job.status in ENDED:
-        return await _answer(job, rooms, 200)
-    return await _answer(job, rooms, 202, {"Location": job_path(job.id), "Retry-After": _RETRY_AFTER})
 
 
 @router.delete(
@@ -217,22 +188,3 @@ async def _changed(job_id: str, seconds: float, rooms: Rooms) -> Job:
     finally:
         waiting.cancel()
         stopping.cancel()
-
-
-async def _answer(
-    job: Job,
-    rooms: Rooms,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-    secret: str | None = None,
-) -> Response:
-    queued = job.status is Status.QUEUED
-    position = await rooms.store.queue_position(job.id) if queued else None
-    return _json(view_of(job, position, secret), status, headers)
-
-
-def _json(view: JobView | JobList, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The view as it is: it was built here, so FastAPI need not validate it a second time."""
-    return Response(
-        view.model_dump_json(), status_code=status, headers=headers, media_type="application/json"
-    )

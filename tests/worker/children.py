@@ -113,6 +113,16 @@ PROGRAMS = {
     ),
     "trains": "steps = Steps(10, 0.1)\nsteps.run(every=2)\nsteps.end()",
     "trains_long": "steps = Steps(100, 0.05)\nsteps.run(every=5)\nsteps.end()",
+    "keeps_a_journal": (
+        "about = json.loads((folder / 'job.json').read_text())\n"
+        "journal = Path(__file__).parent / 'journal' / about['job_id']\n"
+        "class Told(list):\n"
+        "    def append(self, pid):\n"
+        "        super().append(pid)\n"
+        "        with journal.open('a') as file: file.write(f'{pid} {time.monotonic()}\\n')\n"
+        "steps = Steps(10, 0.1)\nsteps.done = Told(steps.done)\n"
+        "steps.run(every=2)\nsteps.end()"
+    ),
     "crashes_once": (
         "steps = Steps(10, 0.02)\n"
         "if not steps.done:\n    steps.run(every=2, until=5)\n    time.sleep(1)\n"
