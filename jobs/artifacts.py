@@ -42,6 +42,8 @@ from jobs.record import Artifact
 from jobs.settings import Settings
 
 _WRITE = 1024 * 1024
+# What is gathered for a write, of all uploads together; each has 64 KiB at least.
+_WRITES = 16 * _WRITE
 _LOOK_EVERY = 0.5
 # Seconds that a download which has begun waits for a store that is away.
 _STREAM_PATIENCE = 45.0
@@ -100,6 +102,7 @@ class ArtifactStore:
         self._settings = settings
         self._folder = local_folder(settings.artifacts)
         self._store = open_store(settings)
+        self._uploads = 0
         self._signer = open_signer(settings, self._store)
 
     async def put_stream(
@@ -122,7 +125,8 @@ class ArtifactStore:
             async with contextlib.AsyncExitStack() as stack:
                 write = await self._writer(key, stack, limit)
                 stack.push_async_callback(_settled, key, busy)
-                async for chunk in _gathered(chunks):
+                stack.enter_context(self._uploading())
+                async for chunk in _gathered(chunks, lambda: self._write_size):
                     size += len(chunk)
                     if limit is not None and size > limit:
                         raise TooLargeError(f"the file is larger than {limit} bytes", param=param)
@@ -137,6 +141,19 @@ class ArtifactStore:
             self._tidy(key)
             raise
         return StoredFile(size, digest.hexdigest())
+
+    @contextlib.contextmanager
+    def _uploading(self) -> Iterator[None]:
+        """The more uploads there are, the less is gathered for each."""
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+
+    @property
+    def _write_size(self) -> int:
+        return max(_WRITE // 16, min(_WRITE, _WRITES // max(1, self._uploads)))
 
     async def _writer(self, key: str, stack: contextlib.AsyncExitStack, limit: int | None) -> Write:
         """What appends to the file; the file is complete when `stack` is closed."""
@@ -303,14 +320,16 @@ async def _settled(key: str, busy: list[asyncio.Future[Any]]) -> None:
                 raise outcome
 
 
-async def _gathered(chunks: AsyncIterable[bytes | memoryview]) -> AsyncIterator[bytes]:
+async def _gathered(
+    chunks: AsyncIterable[bytes | memoryview], enough: Callable[[], int]
+) -> AsyncIterator[bytes]:
     """The same bytes in larger parts: a network's small chunks cost more to hand on than to write."""
     waiting: list[bytes | memoryview] = []
     size = 0
     async for chunk in chunks:
         waiting.append(chunk)
         size += len(chunk)
-        if size >= _WRITE:
+        if size >= enough():
             yield b"".join(waiting)
             waiting, size = [], 0
     if waiting:
