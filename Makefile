@@ -20,7 +20,7 @@ setup-dev: .venv/.dev
 	@touch $@
 
 .venv/.dev: .venv/.runtime
-	@$(PIP) -e '.[dev,hf,docs]'
+	@$(PIP) -e '.[dev,hf,otel,docs]'
 	@touch $@
 
 .venv/.bench: .venv/.dev

@@ -13,7 +13,7 @@ from jobs.conditions import ANY, Conditions
 from jobs.connection import availability, connect_async
 from jobs.errors import JobNotFoundError
 from jobs.layout import Call, Layout, StoredEvent, read_events, since
-from jobs.record import ENDED, Job, JobError, Status
+from jobs.record import ENDED, PRIORITIES, Job, JobError, Priority, Status
 from jobs.replies import WAITAOF, check_conditions, check_created, committed, place_of
 from jobs.settings import Settings
 
@@ -88,6 +88,22 @@ class AsyncJobStore:
             for status in Status:
                 pipe.zcard(self._layout.status(status))
             return dict(zip(Status, await pipe.execute(), strict=True))
+
+    async def waiting_counts(self) -> dict[tuple[bool, Priority], int]:
+        """How many jobs wait, by whether they need a GPU and by priority."""
+        kinds = [(gpu, priority) for gpu in (False, True) for priority in PRIORITIES]
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            for gpu, priority in kinds:
+                place = PRIORITIES.index(priority)
+                pipe.zcount(self._layout.waiting(gpu), place, place)
+            return dict(zip(kinds, await pipe.execute(), strict=True))
+
+    async def oldest_queued(self) -> str | None:
+        """The id of the queued job that was sent first."""
+        with availability():
+            ids = await self._redis.zrange(self._layout.status(Status.QUEUED), 0, 0)
+        return ids[0] if ids else None
 
     async def fail(self, job_id: str, error: JobError) -> Job:
         """queued, or held by a worker -> failed."""

@@ -5,7 +5,7 @@
 --       5 lease, as JSON: what ('keep', 'take', 'drop', 'lapsed': drop, but only one that has run out),
 --         owner (and token), seconds, place (among the waiting; '' it does not wait)
 --       6 channel  7 the webhook's secret ('' none)
---       8 number of totals, the totals; number of messages, id and JSON of each; type and JSON of each event
+--       8 number of totals, the totals (`name`, or `name=5` that counts up by five); number of messages, id and JSON of each; type and JSON of each event
 -- Behind both, what belongs to the owner: owned.lua.
 -- Returns {'ok', event ids}, {'changed', the record as it is now ('' when it is gone)}, {'held'} where the
 -- lease has not run out, or what the owner's limits or claim refuse: {'full'}, {'unclaimed'}.
@@ -50,7 +50,8 @@ end
 
 local at = 9
 for _ = 1, tonumber(ARGV[at - 1]) do
-  redis.call('HINCRBY', KEYS[6], ARGV[at], 1)
+  local name, by = string.match(ARGV[at], '^(.*)=(%d+)$')
+  redis.call('HINCRBY', KEYS[6], name or ARGV[at], by or 1)
   at = at + 1
 end
 

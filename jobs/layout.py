@@ -23,6 +23,7 @@ from typing import Any
 
 from jobs.conditions import ANY, CLAIM_SECONDS, Claim, Conditions
 from jobs.errors import EventIdError
+from jobs.figures import figures_of
 from jobs.moves import Change, Event
 from jobs.record import ENDED, HELD, PRIORITIES, Job, Status
 
@@ -197,7 +198,8 @@ class Layout:
         )
         args = [raw, signed(job), job.id, str(self.events_per_job)]
         args += [_lease(old, change, lease), self.channel, change.secret or ""]
-        args += [str(len(change.totals)), *change.totals]
+        totals = (*change.totals, *figures_of(old, change))
+        args += [str(len(totals)), *totals]
         args.append(str(len(change.messages)))
         for message in change.messages:
             args += [message.id, message.model_dump_json()]

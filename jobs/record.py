@@ -158,6 +158,8 @@ class Job(_Part):
     dataset: DatasetRef
     tokenizer: TokenizerFile | None = None
     priority: Priority = "normal"
+    request_id: str | None = None  # of the request that sent it: finds its lines in every log
+    traceparent: str | None = None  # its place in a trace, where traces are kept
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -184,6 +186,11 @@ class Job(_Part):
 def new_job_id() -> str:
     """A fresh id that sorts by time: `job_` + 12 hex digits of milliseconds + 10 random ones."""
     return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(5)}"
+
+
+def sent_at(job_id: str) -> float:
+    """When the job of this id was sent, in seconds since 1970."""
+    return int(job_id[4:16], 16) / 1000
 
 
 def now() -> datetime:

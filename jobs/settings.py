@@ -183,6 +183,15 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that a child has to write a checkpoint when its worker stops, or for a pause.",
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Logs as `json` or as `text` for people; `auto`: text on a terminal, else JSON."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("PRUNERY_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry collector that traces are sent to by HTTP: `http://collector:4318`. "
+        "Needs `prunery[otel]`. Unset: no traces.",
+    )
     events_per_job: int = Field(
         2_000, ge=10, description="Events kept per job; above it older progress events are thinned out."
     )

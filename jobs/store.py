@@ -325,6 +325,15 @@ class JobStore:
         with availability():
             return {name: int(count) for name, count in self._redis.hgetall(self._layout.totals).items()}
 
+    def count(self, totals: Iterable[str]) -> None:
+        """Count up figures that belong to no move; `name=5` counts up by five."""
+        with availability():
+            pipe = self._redis.pipeline(transaction=False)
+            for total in totals:
+                name, _, by = total.partition("=")
+                pipe.hincrby(self._layout.totals, name, int(by or 1))
+            pipe.execute()
+
     def ping(self) -> None:
         """Return when the server answers."""
         with availability():

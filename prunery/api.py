@@ -6,15 +6,16 @@ import logging
 import socket
 import sys
 
+from jobs import logs
 from jobs.settings import Settings
-from service import logs
 from service.server import create_server
 
 
 def main() -> None:
     """Serve until SIGTERM."""
-    logs.configure(logging.INFO)
-    create_server(Settings()).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    settings = Settings()
+    logs.configure(logging.INFO, settings.log_format)
+    create_server(settings).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import Depends, FastAPI
 
+from jobs import tracing
 from jobs.admission import AsyncKeys
 from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     await asyncio.to_thread(binding.prepare, settings, binding.command_line_host())
     Rules.of(settings)  # what is wrong with them is said at the start
+    tracing.start(settings, "prunery-api")
     store = AsyncJobStore(settings)
     keys = AsyncKeys(settings)
     rooms = Rooms(
@@ -92,6 +94,7 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
         rooms.stopping.set()
         await warming
         await rooms.close()
+        await asyncio.to_thread(tracing.close)
         _log.info("stopped")
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -15,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from jobs.record import Status
+from service.figures import Stored, StoreFigures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -56,26 +55,8 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self._jobs = Gauge("prunery_jobs", "Jobs in the store.", ["status"], registry=self.registry)
-        self._outcomes = Gauge(
-            "prunery_job_outcomes",
-            "Jobs since the store began: created, succeeded, cancelled, failed:<code>.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self._queue = Gauge("prunery_queue_depth", "Jobs waiting for a worker.", registry=self.registry)
-        self._workers = Gauge("prunery_workers", "Workers that live.", registry=self.registry)
-        self._webhooks = Gauge(
-            "prunery_webhook_attempts",
-            "Attempts to deliver a webhook's message since the store began: delivered, failed, dropped.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self._waiting = Gauge(
-            "prunery_webhooks_waiting",
-            "Messages of webhooks that are yet to be sent.",
-            registry=self.registry,
-        )
+        self._stored = StoreFigures()
+        self.registry.register(self._stored)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
@@ -83,20 +64,7 @@ class Metrics:
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
 
-    def count(self, counters: dict[str, int], webhooks_waiting: int) -> None:
-        """Take over what the store has counted beside the jobs' outcomes."""
-        self._waiting.set(webhooks_waiting)
-        for name, count in counters.items():
-            kind, _, outcome = name.partition(":")
-            if kind == "webhook":
-                self._webhooks.labels(outcome).set(count)
-
-    def render(self, jobs: dict[Status, int], totals: dict[str, int], workers: int) -> bytes:
-        """The text that Prometheus reads, with what the store says now."""
-        for status in Status:
-            self._jobs.labels(status.value).set(jobs.get(status, 0))
-        for outcome, count in totals.items():
-            self._outcomes.labels(outcome).set(count)
-        self._queue.set(jobs.get(Status.QUEUED, 0))
-        self._workers.set(workers)
+    def render(self, stored: Stored | None) -> bytes:
+        """The text that Prometheus reads, with what the store says now; None: it does not answer."""
+        self._stored.now = stored
         return generate_latest(self.registry)

@@ -5,6 +5,7 @@ Plain ASGI and no `BaseHTTPMiddleware`, which would put a task and a queue betwe
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs import tracing
 from service.errors import InternalError
 from service.metrics import Metrics
 from service.problems import problem_response
@@ -59,7 +61,8 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with _traced(scope):
+                await self._app(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the last net: whatever it is, it is logged and answered
             _log.error("failed", method=scope["method"], path=scope["path"], exc_info=error)
             if not status:
@@ -80,6 +83,21 @@ class RequestMiddleware:
                     status=status or None,
                     ms=round(seconds * 1000, 1),
                 )
+
+
+def _traced(scope: Scope) -> contextlib.AbstractContextManager[None]:
+    """A span of the request, below the client's own; none for those that only read, as in the log."""
+    if scope["method"] in _READING:
+        return contextlib.nullcontext()
+    parent = next(
+        (value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None
+    )
+    return tracing.span(
+        f"{scope['method']} {scope['path'].partition('/job_')[0]}",
+        parent,
+        path=scope["path"],
+        request_id=scope["state"]["request_id"],
+    )
 
 
 def _request_id(scope: Scope) -> str:

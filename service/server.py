@@ -12,9 +12,10 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from jobs import logs
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
-from service import binding, logs
+from service import binding
 from service.app import create_app
 
 # Seconds that requests have to finish once the server is asked to end; waiting ones are answered at once.
@@ -67,8 +68,8 @@ def create_server(settings: Settings) -> Server:
 
 def serve(settings: Settings | None = None) -> None:
     """Run the API until SIGINT or SIGTERM."""
-    logs.configure(logging.INFO)
     chosen = settings or Settings()
+    logs.configure(logging.INFO, chosen.log_format)
     try:
         binding.prepare(chosen)
         create_server(chosen).run()

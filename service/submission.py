@@ -9,6 +9,7 @@ import anyio.to_thread
 import structlog
 from fastapi import Request
 
+from jobs import tracing
 from jobs.conditions import Claim, Conditions
 from jobs.errors import ArtifactsUnavailableError, HubDatasetsOffError, StoreUnavailableError
 from jobs.record import DatasetRef, Job, new_job_id, now
@@ -89,6 +90,8 @@ async def job_of(form: Form, rooms: Rooms, job_id: str, owner: str | None = None
     return Job(
         id=job_id,
         owner=owner,
+        traceparent=tracing.here(),
+        request_id=structlog.contextvars.get_contextvars().get("request_id"),
         spec=spec,
         model=form.model,
         dataset=await _dataset_of(form, rooms),

@@ -10,9 +10,14 @@ that it lives.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from celery import Celery
+from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
+from jobs import logs
 from jobs.doorbell import celery_options
 from jobs.settings import Settings
 
@@ -26,3 +31,9 @@ app.conf.update(
     worker_concurrency=1,
     broker_connection_max_retries=None,
 )
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _configure_logs(**_: Any) -> None:
+    """Ours instead of Celery's."""
+    logs.configure(logging.INFO, settings.log_format)

@@ -9,6 +9,7 @@ deleted. A run that has lost its job cannot change the record, and takes what it
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import hashlib
 import logging
 import os
@@ -70,7 +71,9 @@ class Checkpoints:
         self._busy = False
         self._over = False
         self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._work,), name="checkpoints", daemon=True
+        )
         self._thread.start()
 
     def fetch(self, folder: Path, between: Callable[[], None]) -> str | None:

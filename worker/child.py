@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import logging
 import os
 import queue
 import signal
@@ -14,7 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from jobs.process import die_with_parent, ended
+from worker.memory import peak_of
 
+log = logging.getLogger(__name__)
+_MEASURE_EVERY = 1.0
+_LOGGED_LINES = 200  # of one child: what a stranger's model makes it say must not fill the log
+_LOGGED_BYTES = 1000
 LONGEST_LINE = 64 * 1024
 _TAIL = 4096
 _READ = 65_536
@@ -46,10 +53,17 @@ class Child:
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING_LINES)
         self._tail = b""
         self._unread = threading.Event()
+        self._peak = 0
+        self._next_measure = 0.0
         self._ended_at: float | None = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._read_tail, args=(self._process.stderr,), daemon=True),
+            threading.Thread(
+                # In the context of whoever starts it: what the child says is logged as about the same job.
+                target=contextvars.copy_context().run,
+                args=(self._read_tail, self._process.stderr),
+                daemon=True,
+            ),
         ]
         for reader in self._readers:
             reader.start()
@@ -65,6 +79,17 @@ class Child:
             return self._lines.get(timeout=seconds) if seconds > 0 else self._lines.get_nowait()
         except queue.Empty:
             return None
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most resident memory that it and what it started were seen to have had; 0: never measured."""
+        return self._peak
+
+    def measure(self) -> None:
+        """Look at its memory, if that was not done lately."""
+        if time.monotonic() >= self._next_measure:
+            self._next_measure = time.monotonic() + _MEASURE_EVERY
+            self._peak = max(self._peak, peak_of(self._process.pid))
 
     def status(self) -> int | None:
         """Its exit status, negative for a signal; None while it runs."""
@@ -146,8 +171,22 @@ class Child:
                 return
 
     def _read_tail(self, pipe: IO[bytes]) -> None:
+        rest, left = b"", _LOGGED_LINES
         while chunk := _read(pipe):
             self._tail = (self._tail + chunk)[-_TAIL:]
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-_TAIL:]
+            for line in lines[:left]:
+                _log(line)
+            left = max(0, left - len(lines))
+        if left:
+            _log(rest)
+
+
+def _log(line: bytes) -> None:
+    """Log a line that a child wrote to its standard error."""
+    if said := line[:_LOGGED_BYTES].decode(errors="replace").strip():
+        log.info("child: %s", said)
 
 
 def _read(pipe: IO[bytes]) -> bytes:

@@ -41,6 +41,7 @@ def write_inputs(
         "dataset_source": job.dataset.source,
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
+    about |= job.model_dump(include={"request_id", "traceparent"}, exclude_none=True)
     (folder / "job.json").write_text(json.dumps(about))
     artifacts.fetch_file(input_key(job.id, "model"), folder / job.model.input_name, between)
     if job.dataset.source == "supplied":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import os
 import subprocess
@@ -67,7 +68,9 @@ class Lease:
         self._guards: set[_Guard] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew_on, name="lease", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._renew_on,), name="lease", daemon=True
+        )
         self.lost = False
         self._thread.start()
 

@@ -168,6 +168,7 @@ class Run:
                         if hear(line) and leave_by is None:
                             leave_by = time.monotonic() + _LEAVE_TAKING
                         line = child.line(0)
+                    child.measure()
                     if child.status() is not None and child.drained():
                         break
                     if leave_by is not None and time.monotonic() > leave_by:

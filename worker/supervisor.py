@@ -8,15 +8,17 @@ from the last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jobs import logs, tracing
 from jobs.artifacts import ArtifactStore
 from jobs.child_environment import child_environment
 from jobs.errors import (
@@ -27,6 +29,7 @@ from jobs.errors import (
     NotStartableError,
     StoreUnavailableError,
 )
+from jobs.figures import MEMORY_BOUNDS, observed
 from jobs.record import Job, JobError, JobResult, Status
 from jobs.scratch import Scratch
 from jobs.settings import Settings
@@ -48,6 +51,7 @@ from worker.child import Child
 from worker.lease import Lease
 from worker.outputs import check_outputs, upload
 from worker.run import CancelledError, LostError, Run, StoppedError
+from worker.stages import Stages
 
 log = logging.getLogger(__name__)
 _LONGEST_MESSAGE = 4000
@@ -97,6 +101,11 @@ class Supervisor:
         except (JobNotFoundError, NotStartableError) as error:
             log.info("%s: nothing to do, %s", job_id, error)
             return False
+        with logs.about(job), tracing.span("run", job.traceparent, job_id=job.id, attempt=job.attempt):
+            self._do(job, asked)
+        return True
+
+    def _do(self, job: Job, asked: float) -> None:
         log.info("%s: attempt %d begins", job.id, job.attempt)
         lease = Lease(self._settings, self._store, job, asked)
         try:
@@ -104,13 +113,12 @@ class Supervisor:
         except (LostError, InvalidTransitionError, JobNotFoundError) as error:
             log.warning("%s: given up, %s", job.id, error)
             leftovers.discard(job, self._store, self._artifacts)
-            return True
+            return
         finally:
             lease.close()
         log.info("%s: %s", job.id, ended.status)
         if ended.status is Status.SUCCEEDED:
             leftovers.tidy(ended, self._artifacts)
-        return True
 
     def rest(self) -> None:
         """Take no job for a while if this machine failed the last one: another worker may do better."""
@@ -229,6 +237,7 @@ class Supervisor:
         """Run the child; pass its events on; say how the run ends."""
         job = run.job
         last: list[DoneEvent | ErrorEvent] = []
+        stages = Stages()
 
         def hear(line: bytes) -> bool:
             try:
@@ -241,16 +250,23 @@ class Supervisor:
             elif isinstance(event, DoneEvent | ErrorEvent):
                 last.append(event)
             else:
+                stages.hear(event)
                 run.relay.offer(event)
             return isinstance(event, DoneEvent | ErrorEvent | StoppedEvent)
 
         command = inputs.child_command(self._settings, run.folder)
         child = Child(command, run.folder, child_environment(self._settings, run.folder))
         try:
-            run.attend(child, hear, keeps_checkpoints=True)
+            with tracing.span("child", pid=child.pid):
+                try:
+                    run.attend(child, hear, keeps_checkpoints=True)
+                finally:
+                    stages.close()
         except StoppedError:
             if not last:
                 raise
+        finally:
+            self._count(observed("memory", MEMORY_BOUNDS, child.peak_bytes))
         if not last:
             log.warning("%s: the child crashed: %s", job.id, child.errors())
             run.settle()
@@ -273,6 +289,11 @@ class Supervisor:
         result = JobResult(density=event.density, metrics=event.metrics, artifacts=artifacts)
         events = run.relay.rest(said)
         return partial(self._store.succeed, job.id, result, events=events, attempt=job.attempt)
+
+    def _count(self, figures: Iterator[str]) -> None:
+        """Figures are no reason to wait for the store, nor to fail."""
+        with contextlib.suppress(StoreUnavailableError):
+            self._store.count(figures)
 
     def _patiently(self, write: Callable[[], T]) -> T:
         """Write down what came of a run, and try again while the store is away, for as long as is set."""

@@ -13,6 +13,7 @@ from typing import Any
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
+from jobs import tracing
 from jobs.artifacts import ArtifactStore
 from jobs.doorbell import TASK, Doorbell
 from jobs.outgoing import Outgoing
@@ -102,6 +103,7 @@ def _begin(**_: Any) -> None:
     if _here:
         return  # ready again, after a lost connection
     try:
+        tracing.start(settings, "prunery-worker")
         worker = _Worker(settings)
         worker.heartbeat.start()
         if settings.webhooks:
@@ -120,6 +122,7 @@ def _stop(**_: Any) -> None:
 def _end(**_: Any) -> None:
     while _here:
         _here.pop().close()
+    tracing.close()
 
 
 worker_ready.connect(_begin)

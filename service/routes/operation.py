@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable
 from typing import Any
 
@@ -10,8 +12,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.errors import StoreUnavailableError
+from jobs.record import sent_at
 from prune_engine import __version__
 from prune_engine.errors import PruneError
+from service.figures import Stored
 from service.metrics import CONTENT_TYPE
 from service.openapi import examples
 from service.openapi.responses import json_answer, problems
@@ -116,7 +121,7 @@ async def readiness(request: Request, rooms: InRooms) -> Any:
     response_class=Response,
     responses={
         200: {
-            "description": "Requests, durations, uploads, jobs by status, queue depth, living workers.",
+            "description": "Requests, durations, uploads of this API; jobs, queues, workers of all.",
             "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}},
         },
         **problems(),
@@ -124,12 +129,31 @@ async def readiness(request: Request, rooms: InRooms) -> Any:
 )
 async def metrics(rooms: InRooms) -> Response:
     """In the text format."""
-    counts, totals, workers = await asyncio.gather(
-        rooms.store.counts(), rooms.store.totals(), rooms.store.living_workers()
+    stored: Stored | None = None
+    with contextlib.suppress(StoreUnavailableError, TimeoutError):
+        async with asyncio.timeout(3):
+            stored = await _stored(rooms)
+    return Response(rooms.metrics.render(stored), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _stored(rooms: Rooms) -> Stored:
+    counts, totals, workers, waiting, oldest = await asyncio.gather(
+        rooms.store.counts(),
+        rooms.store.totals(),
+        rooms.store.living_workers(),
+        rooms.store.waiting_counts(),
+        rooms.store.oldest_queued(),
     )
-    rooms.metrics.count(*await asyncio.gather(rooms.store.counters(), rooms.outbox.waiting()))
-    return Response(
-        rooms.metrics.render(counts, totals, len(workers)), headers={"Content-Type": CONTENT_TYPE}
+    counters, webhooks_waiting = await asyncio.gather(rooms.store.counters(), rooms.outbox.waiting())
+    queues = {False: rooms.settings.queue, True: rooms.settings.gpu_queue}
+    return Stored(
+        jobs=counts,
+        totals=totals,
+        waiting={(queues[gpu], priority): number for (gpu, priority), number in waiting.items()},
+        oldest_seconds=max(0.0, time.time() - sent_at(oldest)) if oldest else 0.0,
+        workers=len(workers),
+        webhooks={name.removeprefix("webhook:"): n for name, n in counters.items() if name[:8] == "webhook:"},
+        webhooks_waiting=webhooks_waiting,
     )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobs import logs
 from jobs.settings import Settings
-from service import logs
 from service.server import Server, create_server
 from tests.service.samples import small_onnx
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from jobs.figures import MEMORY_BOUNDS, observed
+from jobs.record import JobError
 from jobs.settings import Settings
 from jobs.store import JobStore
 from tests.service.conftest import Api, running
+from tests.stores import a_job
 
 
 def test_health_and_index(api: Api) -> None:
@@ -56,6 +59,37 @@ def test_metrics_count_what_happened(api: Api, store: JobStore) -> None:
         assert line in lines
     assert any(line.startswith('prunery_uploaded_bytes_total{kind="model"}') for line in lines)
     assert any(line.startswith("prunery_http_request_seconds_bucket") for line in lines)
+
+
+def test_metrics_show_what_workers_did(api: Api, store: JobStore) -> None:
+    store.create(a_job(priority="high"))
+    running = store.start(api.submit().json()["id"], "worker-1")
+    store.fail(running.id, JobError(code="child_crashed", message=""), attempt=running.attempt)
+    store.count(observed("memory", MEMORY_BOUNDS, 3e9))
+    lines = api.client.get("/metrics").text.splitlines()
+    for line in (
+        "prunery_store_up 1.0",
+        'prunery_queue_waiting{priority="high",queue="prunery.default"} 1.0',
+        'prunery_queue_waiting{priority="low",queue="prunery.gpu"} 0.0',
+        'prunery_job_failures_total{code="child_crashed"} 1.0',
+        'prunery_job_wait_seconds_bucket{le="+Inf",priority="normal"} 1.0',
+        'prunery_job_run_seconds_count{outcome="failed"} 1.0',
+        'prunery_child_peak_memory_bytes_bucket{le="4294967296.0"} 1.0',
+        'prunery_child_peak_memory_bytes_bucket{le="2147483648.0"} 0.0',
+        "prunery_child_peak_memory_bytes_sum 3e+09",
+        "prunery_leases_lost_total 0.0",
+    ):
+        assert line in lines, line
+    [oldest] = [line for line in lines if line.startswith("prunery_queue_oldest_seconds ")]
+    assert 0 <= float(oldest.split()[1]) < 60
+    assert store.get(running.id).request_id is not None
+
+
+def test_metrics_are_there_while_the_store_is_away(settings: Settings) -> None:
+    with running(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})) as api:
+        answer = api.client.get("/metrics")
+        assert answer.status_code == 200
+        assert "prunery_store_up 0.0" in answer.text.splitlines()
 
 
 def test_unknown_paths_share_one_label(api: Api) -> None:
