@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 import obstore
 from obstore.exceptions import BaseError
 
-from jobs.errors import ArtifactNotFoundError, ArtifactsUnavailableError, TooLargeError
+from jobs.disk import check_room, is_full
+from jobs.errors import ArtifactNotFoundError, ArtifactsUnavailableError, DiskFullError, TooLargeError
 from jobs.filenames import SavedAs
 from jobs.local_file import LocalFile
 from jobs.object_store import (
@@ -117,7 +118,9 @@ class ArtifactStore:
 
         Raises:
             TooLargeError: more than `limit` bytes came; `param` names what is too large.
+            DiskFullError: a local folder has no room but the reserve, before or while they come.
         """
+        self.check_room()
         digest, size = hashlib.sha256(), 0
         loop = asyncio.get_running_loop()
         busy: list[asyncio.Future[Any]] = []
@@ -130,6 +133,7 @@ class ArtifactStore:
                     size += len(chunk)
                     if limit is not None and size > limit:
                         raise TooLargeError(f"the file is larger than {limit} bytes", param=param)
+                    self.check_room(len(chunk))
                     # A chunk is hashed in one thread and written in another while the next one comes in.
                     await _settled(key, busy)
                     busy.append(loop.run_in_executor(None, digest.update, chunk))
@@ -154,6 +158,21 @@ class ArtifactStore:
     @property
     def _write_size(self) -> int:
         return max(_WRITE // 16, min(_WRITE, _WRITES // max(1, self._uploads)))
+
+    def check_room(self, wanted: int = 1) -> None:
+        """See that an upload of so many bytes leaves the reserve free; a bucket has room for any.
+
+        Raises:
+            DiskFullError: it does not.
+        """
+        if self._folder is not None:
+            with _failures("room"):
+                check_room(self._folder, self._settings.min_free_bytes, wanted)
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; None: the files are in a bucket."""
+        return self._folder
 
     async def _writer(self, key: str, stack: contextlib.AsyncExitStack, limit: int | None) -> Write:
         """What appends to the file; the file is complete when `stack` is closed."""
@@ -354,6 +373,8 @@ def _failures(key: str) -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactNotFoundError(f"there is no file '{key}'") from None
     except (BaseError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise DiskFullError(f"the disk of the artifact store became full at '{key}'; make room") from None
         # Not "from error": its text tells the whole request, signatures in the address included.
         raise ArtifactsUnavailableError(
             f"the artifact store failed at '{key}' ({reason(error)}); check ARTIFACTS_URL and its disk"

@@ -26,6 +26,7 @@
     │   ├── OutgoingFailedError              outgoing_failed
     │   ├── StoreUnavailableError            store_unavailable
     │   └── ArtifactsUnavailableError        artifacts_unavailable
+    │       └── DiskFullError                disk_nearly_full
     ├── InputError
     │   ├── TooLargeError                    file_too_large
     │   ├── HubDatasetsOffError              hub_datasets_off
@@ -180,6 +181,12 @@ class ArtifactsUnavailableError(JobsError):
     """The artifact store does not answer, or its disk is full."""
 
     code = "artifacts_unavailable"
+
+
+class DiskFullError(ArtifactsUnavailableError):
+    """The disk has no room but the reserve that is kept for jobs that run."""
+
+    code = "disk_nearly_full"
 
 
 class TooLargeError(InputError):

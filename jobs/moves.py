@@ -91,6 +91,15 @@ def start(owner: str) -> Move:
     return move
 
 
+def note(event: Event) -> Move:
+    """Something about a job that waits; nothing when it no longer does."""
+
+    def move(job: Job) -> Change:
+        return Change(job, (event,)) if job.status is Status.QUEUED else Change(job)
+
+    return move
+
+
 def update(
     stage: Stage | None, progress: Progress | None, events: tuple[Event, ...], attempt: int | None
 ) -> Move:

@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     store_patience_seconds: float = Field(
         120.0, ge=0, description="How long a worker waits for the store, or the artifacts, to come back."
     )
+    min_free_bytes: int = Field(
+        GIB,
+        ge=0,
+        description="Bytes of a disk that new uploads leave free, for the jobs that run; and that a worker's "
+        "scratch disk has left when it takes a job.",
+    )
     hub_datasets: bool = Field(
         False,
         description="Whether a job may name any data set of the Hugging Face hub, as `hf:owner/name`. Those "

@@ -134,6 +134,14 @@ class JobStore:
         """
         return self._apply(job_id, moves.update(stage, progress, tuple(events), attempt))
 
+    def note(self, job_id: str, event: moves.Event) -> None:
+        """Append an event to the stream of a job that waits; nothing when it no longer does.
+
+        Raises:
+            JobNotFoundError.
+        """
+        self._apply(job_id, moves.note(event))
+
     def append_event(self, job_id: str, event: moves.Event, *, attempt: int | None = None) -> Job:
         """Append one event to a running job's stream. Raises as `update`."""
         return self.update(job_id, events=(event,), attempt=attempt)

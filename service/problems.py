@@ -49,6 +49,7 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
     jobs_errors.OutgoingRefusedError: (422, "The address may not be sent to"),
     jobs_errors.OutgoingFailedError: (502, "The address did not answer"),
     jobs_errors.StoreUnavailableError: (503, "The job store cannot be reached"),
+    jobs_errors.DiskFullError: (507, "The disk is nearly full"),
     jobs_errors.ArtifactsUnavailableError: (503, "The artifact store cannot be used"),
 }
 # Seconds after which it is worth trying again, where the error does not say it itself.

@@ -60,10 +60,13 @@ async def receive_form(request: Request, rooms: Rooms, job_id: str, took: Took |
 
     Raises:
         MultipartRequiredError, MultipartInvalidError, FormError: the form is not one.
+        DiskFullError: there is no room for it.
         ModelError, DataError: a file cannot be what it should be.
         TooLargeError: a file is larger than the settings allow.
         ClientGoneError: the client hung up.
     """
+    said = request.headers.get("content-length", "")
+    rooms.artifacts.check_room(int(said[:20]) if said.isascii() and said.isdigit() else 1)
     form = Form()
     async for part in _parts(request, rooms, took):
         await _receive_part(part, form, rooms, job_id)

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PRUNERY_CHILD_THREADS", "1")
 
 from tests.browser import browser  # noqa: F401
+from tests.disks import small_disk  # noqa: F401
 from tests.object_stores import s3, s3_settings, seaweedfs  # noqa: F401
 from tests.receivers import authority, ca_file, plain_receiver, receiver  # noqa: F401
 from tests.stores import redis_prefix, settings, store, valkey_url  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.disk import is_full
 from jobs.record import JobError
 
 PAUSED = JobError(code="pause_requested", message="a pause was asked for")
@@ -17,6 +18,8 @@ def crashed(how: str) -> JobError:
 
 def failed(error: OSError) -> JobError:
     """The worker's own system failed."""
+    if is_full(error):
+        return JobError(code="disk_full", message="the disk of the machine that ran the job is full")
     return JobError(
         code="worker_failed", message=f"the worker's disk or system failed ({error.strerror or error})"
     )

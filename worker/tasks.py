@@ -26,7 +26,10 @@ from prune_engine.errors import PruneError
 from worker.app import app, settings
 from worker.heartbeat import Heartbeat
 from worker.postman import Postman
+from worker.room import Room
 from worker.supervisor import Supervisor
+
+_LOOKED_AT = 20  # jobs at the head of a queue, for one that there is room for
 
 
 @dataclass
@@ -44,6 +47,7 @@ class _Worker:
         self.supervisor = Supervisor(
             self.settings, self.store, ArtifactStore(self.settings), self.scratch, worker_id, self.stop
         )
+        self.room = Room(self.settings, self.store, worker_id)
         self.outbox = Outbox(self.settings)
         self.postman = Postman(self.settings, self.outbox, Outgoing(self.settings))
         self.heartbeat = Heartbeat(
@@ -70,9 +74,12 @@ class _Worker:
         self.supervisor.rest()
 
     def _next(self, queue: str) -> str | None:
+        """The first in a queue that this machine has room for; the others stay there."""
         for gpu in (True, False):
-            if self.doorbell.queue(gpu) == queue and (first := self.store.waiting(gpu, 1)):
-                return first[0]
+            if self.doorbell.queue(gpu) == queue:
+                for job_id in self.store.waiting(gpu, _LOOKED_AT):
+                    if not self.room.lacks(job_id):
+                        return job_id
         return None
 
     def close(self) -> None:

@@ -69,6 +69,9 @@ _EXAMPLES: Final[tuple[PruneError, ...]] = (
     jobs_errors.WebhookNotFoundError(f"{JOB_ID} was sent without a webhook"),
     jobs_errors.DeliveryNotFoundError(f"{JOB_ID} has no delivery 'msg_0'", param="delivery_id"),
     jobs_errors.DeliveryBusyError("msg_0 is being sent just now; look again in a few seconds"),
+    jobs_errors.DiskFullError(
+        "the disk has 0.9 GB free, of which 1.1 GB are kept for jobs that run; send it later"
+    ),
     jobs_errors.TooLargeError("the file is larger than 4294967296 bytes", param="model"),
     jobs_errors.StoreUnavailableError("the job store does not answer; check REDIS_URL and the server"),
     jobs_errors.ArtifactsUnavailableError("the artifact store failed; check ARTIFACTS_URL and its disk"),

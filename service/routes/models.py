@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from jobs.errors import (
+    DiskFullError,
     HubDatasetsOffError,
     OutgoingRefusedError,
     TooLargeError,
@@ -64,6 +65,7 @@ REFUSALS: Responses = problems(
     DataUnsafeError,
     DataError,
     UnknownDatasetError,
+    DiskFullError,
     HubDatasetsOffError,
     WebhooksOffError,
     WebhookInvalidError,

@@ -12,12 +12,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.disk import check_room, in_words
 from jobs.errors import StoreUnavailableError
 from jobs.record import sent_at
 from prune_engine import __version__
 from prune_engine.errors import PruneError
 from service.figures import Stored
-from service.metrics import CONTENT_TYPE
+from service.metrics import CONTENT_TYPE, disks
 from service.openapi import examples
 from service.openapi.responses import json_answer, problems
 from service.rooms import InRooms, Rooms
@@ -40,7 +41,7 @@ class Readiness(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: str = Field(description="`ready`, or `not ready`.", examples=["ready"])
-    parts: dict[str, Part] = Field(description="`store`, `artifacts` and `workers`.")
+    parts: dict[str, Part] = Field(description="`store`, `artifacts`, `disk` and `workers`.")
 
 
 class Health(BaseModel):
@@ -104,8 +105,8 @@ async def health() -> Any:
 )
 async def readiness(request: Request, rooms: InRooms) -> Any:
     """For a readiness probe: `parts` says what is missing; why, only to who has a key where one is needed."""
-    names = ("store", "artifacts", "workers")
-    checks = (rooms.store.ping(), rooms.artifacts.ping(), _workers(rooms))
+    names = ("store", "artifacts", "disk", "workers")
+    checks = (rooms.store.ping(), rooms.artifacts.ping(), _disk(rooms), _workers(rooms))
     parts = dict(zip(names, await asyncio.gather(*map(_check, checks)), strict=True))
     if not (await rooms.gate.whoever(request)).known:
         parts = {name: part.model_copy(update={"detail": ""}) for name, part in parts.items()}
@@ -133,6 +134,7 @@ async def metrics(rooms: InRooms) -> Response:
     with contextlib.suppress(StoreUnavailableError, TimeoutError):
         async with asyncio.timeout(3):
             stored = await _stored(rooms)
+    rooms.metrics.measure(rooms.settings, disks(rooms.settings, rooms.artifacts))
     return Response(rooms.metrics.render(stored), headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -155,6 +157,16 @@ async def _stored(rooms: Rooms) -> Stored:
         webhooks={name.removeprefix("webhook:"): n for name, n in counters.items() if name[:8] == "webhook:"},
         webhooks_waiting=webhooks_waiting,
     )
+
+
+async def _disk(rooms: Rooms) -> str:
+    """Room for uploads, and for looking through models."""
+    reserve = rooms.settings.min_free_bytes
+    said = [
+        f"{name} {in_words(check_room(folder, reserve).free)} free"
+        for name, folder in disks(rooms.settings, rooms.artifacts).items()
+    ]
+    return ", ".join(said)
 
 
 async def _workers(rooms: Rooms) -> str:

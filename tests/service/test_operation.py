@@ -24,6 +24,7 @@ def test_readiness_says_which_part_is_missing(api: Api, store: JobStore) -> None
     assert {name: part["ready"] for name, part in parts.items()} == {
         "store": True,
         "artifacts": True,
+        "disk": True,
         "workers": False,
     }
     assert "no worker lives" in parts["workers"]["detail"]
