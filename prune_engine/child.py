@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_engine.checkpoints.stopping import EXIT_STATUS, Stop, StoppedError
-from prune_engine.errors import PruneError, SpecError
+from prune_engine.errors import ModelTooLargeError, OutOfMemoryError, PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent, StoppedEvent
+from prune_engine.memory import is_out_of_memory
 from prune_engine.ranks import joined, others, rank, require_gpus
 from prune_engine.spec import PruneSpec, parse_spec, with_density
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 MODEL_NAMES = ("model.onnx", "model.pt", "model.pt2", "model.zip")
+_LONGEST_MESSAGE = 4000  # a name in it may be as long as its sender likes
 _NO_DISK = ("no space left on device", "os error 28", "disk quota exceeded")
-_NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "bad_alloc")
 DATA_NAMES = ("data.npz", "data.zip", "data.csv", "data.parquet")
 
 
@@ -115,14 +116,19 @@ def _guarded(work: Callable[[], None], say: Say) -> int:
         _say_last(say, StoppedEvent())
         return EXIT_STATUS
     except PruneError as error:
-        _say_last(say, ErrorEvent(code=error.code, message=error.message, param=error.param))
+        message = error.message[:_LONGEST_MESSAGE]
+        _say_last(say, ErrorEvent(code=error.code, message=message, param=error.param))
         return error.exit_status
+    except RecursionError:
+        said = ModelTooLargeError("The model or its data are nested deeper than can be followed here.")
+        _say_last(say, ErrorEvent(code=said.code, message=said.message, param=said.param))
+        return said.exit_status
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug becomes an answer
         traceback.print_exc()
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             message = "more memory is needed than there is; use a smaller model, batch_size or data set"
-            _say_last(say, ErrorEvent(code="out_of_memory", message=message))
-            return 1
+            _say_last(say, ErrorEvent(code=OutOfMemoryError.code, message=message))
+            return OutOfMemoryError.exit_status
         if _is_out_of_disk(error):
             message = "the disk of the machine that ran the job is full"
             _say_last(say, ErrorEvent(code="disk_full", message=message))
@@ -139,14 +145,8 @@ def _say_last(say: Say, event: DoneEvent | ErrorEvent | StoppedEvent) -> None:
     say(event.model_dump_json())
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Python and numpy say it with their class, native code with words."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or any(word in said for word in _NO_MEMORY)
-
-
 def _is_out_of_disk(error: Exception) -> bool:
-    """As above; and torch and safetensors say it with a number of the operating system."""
+    """By its number, or, as torch and safetensors say it, by words or a number of the operating system."""
     said = str(error).lower()
     return getattr(error, "errno", None) == errno.ENOSPC or any(word in said for word in _NO_DISK)
 

@@ -29,6 +29,7 @@
     │   │   └── PreprocessError          preprocess_not_found
     │   └── DeviceError                  device_unavailable
     └── EngineError                      the work itself failed (exit status 1)
+        ├── OutOfMemoryError             out_of_memory
         ├── DivergedError                training_diverged
         └── VerificationError            verification_failed
 
@@ -217,6 +218,12 @@ class EngineError(PruneError):
     """The work itself failed."""
 
     code = "engine_failed"
+
+
+class OutOfMemoryError(EngineError):
+    """More memory was asked for than there is."""
+
+    code = "out_of_memory"
 
 
 class DivergedError(EngineError):

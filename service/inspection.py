@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from jobs.artifacts import ArtifactStore, input_key
 from jobs.record import DatasetRef, ModelFile, TokenizerFile, new_job_id
 from prune_engine import catalogue
-from prune_engine.errors import PruneError, told
+from prune_engine.errors import OutOfMemoryError, PruneError, told
 from prune_engine.inspection import Inspection
 from service.errors import (
     ClientGoneError,
@@ -56,6 +56,8 @@ async def validate(request: Request, rooms: Rooms) -> Inspection:
     """
     inspection = await _counted(_inspect(request, rooms, is_job=True), rooms)
     for problem in inspection.problems:
+        if problem.code == OutOfMemoryError.code:
+            raise InspectionCrashedError(problem.message, param=problem.param)
         raise told(problem.code, problem.message, problem.param)
     return inspection
 

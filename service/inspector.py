@@ -28,7 +28,7 @@ from jobs.child_environment import child_environment
 from jobs.process import die_with_parent, ended
 from jobs.scratch import Scratch
 from jobs.settings import Settings
-from prune_engine.errors import told
+from prune_engine.errors import OutOfMemoryError, told
 from service.errors import (
     ClientGoneError,
     InspectionBusyError,
@@ -148,12 +148,17 @@ class Inspector:
         if last.get("type") == "inspected":
             return
         if last.get("type") == "error":
+            if last.get("code") == OutOfMemoryError.code:
+                raise self._gone("it needs more memory than there is")
             raise told(str(last.get("code")), str(last.get("message"))[:4000], last.get("param"))
         if status in (-signal.SIGXCPU, -signal.SIGALRM):
             raise _too_slow(self._settings)
         _log.warning("inspection crashed", status=status, errors=errors[-2000:].decode(errors="replace"))
-        raise InspectionCrashedError(
-            f"the process that looked through the model is gone: {ended(status)}; it may take "
+        raise self._gone(ended(status))
+
+    def _gone(self, reason: str) -> InspectionCrashedError:
+        return InspectionCrashedError(
+            f"the process that looked through the model is gone: {reason}; it may take "
             f"{self._settings.inspect_memory_bytes:,} bytes of memory here; check the model in onnxruntime, "
             "or submit the job, which may have more"
         )

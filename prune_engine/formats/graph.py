@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from prune_engine.errors import ModelError
+from prune_engine.errors import ModelError, OutOfMemoryError, PruneError
 from prune_engine.formats.sparse import dense_tensor
+from prune_engine.memory import is_out_of_memory
 
 ONNX_DOMAINS = ("", "ai.onnx")
 NONSENSE = (
@@ -144,8 +145,12 @@ def node_name(node: NodeProto) -> str:
     return node.name or f"{node.op_type} that computes {result_name(node)!r}"
 
 
-def wrong_values(node: NodeProto, error: Exception) -> ModelError:
-    """What to say of a node whose attributes or constants make no sense."""
+def wrong_values(node: NodeProto, error: Exception) -> PruneError:
+    """What to say of a node whose attributes or constants make no sense or need too much memory."""
+    if is_out_of_memory(error):
+        return OutOfMemoryError(
+            f"{node_name(node)} needs more memory than there is. Check the constants that give shapes."
+        )
     return ModelError(
         f"{node_name(node)} cannot be computed, for its values are wrong ({error}). "
         "The file is damaged, or its exporter wrote something else than ONNX asks for."

@@ -62,10 +62,14 @@ class KnownNumbers:
             return
         if node.op_type not in _MOVING and any(array.dtype == object for array in known):
             return
+        if node.op_type == "ConstantOfShape" and math.prod(known[0].tolist()) > _LONGEST_LIST:
+            return
         try:
-            self._found[node.output[0]] = self._computed(node, known)
+            found = self._computed(node, known)
         except NONSENSE:
             return  # the importer says what is wrong with the node
+        if found is None or found.size <= _LONGEST_LIST:  # lists that grow are no shapes
+            self._found[node.output[0]] = found
 
     def _computed(self, proto: NodeProto, given: list[np.ndarray]) -> np.ndarray | None:
         node = Node(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, TensorProto
+from onnx import AttributeProto, GraphProto, TensorProto
 
 from prune_engine.errors import ModelError, ModelFormatError, UnsupportedOperatorError
 from prune_engine.formats import storage
+from prune_engine.formats.counts import check_counts
+from prune_engine.formats.extents import check_extents
 from prune_engine.formats.graph import node_name
 from prune_engine.formats.importer import import_onnx
+from prune_engine.formats.message import check_message
 from prune_engine.formats.reading import read_graph
 from prune_engine.formats.support import check_opset
 from prune_engine.formats.tensors import check_tensor
@@ -42,6 +45,7 @@ def decode(data: bytes) -> onnx.ModelProto:
             "weights "
             "in a data file (onnx.save(model, path, save_as_external_data=True)) and send both in a .zip."
         )
+    check_message(data)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
@@ -72,15 +76,24 @@ def _check(proto: onnx.ModelProto) -> None:
     for where, tensor in _tensors(proto.graph):
         check_tensor(tensor, where)
     for function in proto.functions:
+        for where, tensor in _tensors_of(function.attribute_proto, f"the function {function.name!r}"):
+            check_tensor(tensor, where)
         for node in function.node:
             for where, tensor in _attribute_tensors(node):
+                check_tensor(tensor, where)
+    for training in proto.training_info:
+        for graph in (training.initialization, training.algorithm):
+            for where, tensor in _tensors(graph):
                 check_tensor(tensor, where)
     if proto.ir_version > _NEWEST_IR:
         raise ModelError(
             f"The file is of IR version {proto.ir_version}; onnxruntime reads up to {_NEWEST_IR}. "
             f"Set model.ir_version = {_NEWEST_IR} and save it again."
         )
-    check_opset(read_graph(proto))
+    check_counts(proto)
+    graph = read_graph(proto)
+    check_opset(graph)
+    check_extents(graph)
     for kind, values in (("input", proto.graph.input), ("output", proto.graph.output)):
         for value in values:
             if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
@@ -120,8 +133,12 @@ def _tensors(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
 
 
 def _attribute_tensors(node: onnx.NodeProto) -> Iterator[tuple[str, TensorProto]]:
-    for attribute in node.attribute:
-        where = f"The attribute {attribute.name!r} of {node_name(node)}"
+    return _tensors_of(node.attribute, node_name(node))
+
+
+def _tensors_of(attributes: Iterable[AttributeProto], owner: str) -> Iterator[tuple[str, TensorProto]]:
+    for attribute in attributes:
+        where = f"The attribute {attribute.name!r} of {owner}"
         if attribute.HasField("t"):
             yield where, attribute.t
         if attribute.HasField("sparse_tensor"):

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from prune_engine.errors import ModelError
+from prune_engine.errors import ModelError, OutOfMemoryError
 from prune_engine.formats import storage
+from prune_engine.memory import is_out_of_memory
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -28,6 +29,7 @@ def session(
 
     Raises:
         ModelError: onnxruntime refuses the model; gives its reason.
+        OutOfMemoryError: it has no memory to load it.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -42,6 +44,8 @@ def session(
         with storage.loadable(model) as file:
             return onnxruntime.InferenceSession(file, options, providers=[PROVIDER])
     except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
+        if is_out_of_memory(error):
+            raise OutOfMemoryError("onnxruntime needs more memory than there is to load the model.") from None
         raise ModelError(
             f"onnxruntime does not load the model: {' '.join(str(error).split())[:400]}"
         ) from None

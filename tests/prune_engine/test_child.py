@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from prune_engine import child
 from prune_engine.data.built_in import digits
+from prune_engine.errors import ModelError
 from prune_engine.events import DoneEvent, ErrorEvent, Event, StartedEvent, parse_event
 from tests.trained import digits_net, export
 
@@ -87,3 +90,36 @@ def test_an_unknown_data_set_is_an_error_with_its_code(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, timeout=60)
     assert done.returncode == 2
     assert parse_event(done.stdout).code == "dataset_unknown"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "status"),
+    [
+        (RecursionError("maximum recursion depth exceeded"), "model_too_large", 2),
+        (MemoryError(), "out_of_memory", 1),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+            "out_of_memory",
+            1,
+        ),
+        (ModelError("x" * 1_000_000), "model_invalid", 2),
+    ],
+)
+def test_whatever_goes_wrong_is_one_event_of_bounded_length(
+    raised: Exception, code: str, status: int
+) -> None:
+    """The worker reads no line of more than 64 kB, and a name in a message is as long as its sender likes."""
+    said: list[str] = []
+
+    def work() -> None:
+        raise raised
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert child._guarded(work, said.append) == status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    event = parse_event(said[-1])
+    assert isinstance(event, ErrorEvent)
+    assert event.code == code
+    assert len(said[-1]) < 5000
