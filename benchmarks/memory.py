@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.machine import store
+from prune_engine.checkpoints.keeper import NOTHING_KEPT, Keeper
 
 WIDTHS = (1024, 3072, 3072, 3072, 1024, 10)
 ROWS, BATCH, STEPS = 2048, 128, 16
@@ -81,7 +82,7 @@ def dense() -> int:
     return peak(work) + _bytes(net)
 
 
-def gated(density: float) -> int:
+def gated(density: float, keeper: Keeper = NOTHING_KEPT) -> int:
     """A whole training with gates."""
     from prune_engine.report import Metric
     from prune_engine.spec import PruneSpec
@@ -97,7 +98,7 @@ def gated(density: float) -> int:
     spec = PruneSpec(
         density=density, epochs=2, batch_size=BATCH, learning_rate=1e-4, distillation=0.5, acceleration="off"
     )
-    return peak(lambda: train(module, task, spec, CPU, lambda event: None)) + _bytes(net)
+    return peak(lambda: train(module, task, spec, CPU, lambda event: None, None, keeper)) + _bytes(net)
 
 
 def _bytes(net: nn.Module) -> int:

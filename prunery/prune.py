@@ -68,7 +68,7 @@ def _spec_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 @contextmanager
-def _stopped_by_ctrl_c(stop: Stop) -> Iterator[None]:
+def stopped_by_ctrl_c(stop: Stop) -> Iterator[None]:
     """Ctrl-C finishes the step and writes a checkpoint; once more, and it ends at once."""
 
     def handle(*_: object) -> None:
@@ -96,7 +96,7 @@ def _prune(
         from prune_engine.checkpoints.keeper import Checkpoints
 
         checkpoints = Checkpoints(out / "checkpoint", stop=stop)
-        with RunDisplay(errors, quiet=quiet) as display, _stopped_by_ctrl_c(stop):
+        with RunDisplay(errors, quiet=quiet) as display, stopped_by_ctrl_c(stop):
             result = prune(
                 model,
                 data,

@@ -119,17 +119,27 @@ def _descend(
         for number, (stop, leg) in enumerate(zip(stops, legs(stops), strict=True), first):
             if number < first + len(done):
                 continue
+            before, came_from = clock.step, descent.density
             descent.fall(stop, leg.fall, Stop(number, count, stop.gates.density))
             module, result = descent.fork(stop, leg.fork)
             seconds = {**result.durations, "pruning": result.durations["pruning"] + descent.fell_for}
             last = number == count
-            warnings = [*result.warnings, *(cut_short(clock) if last else [])]
+            late = _not_reached(came_from) if clock.step == before else []
+            warnings = [*result.warnings, *late, *(cut_short(clock) if last else [])]
             trained = Trained(
                 spec.at(stop.gates.density), module, replace(result, durations=seconds, warnings=warnings)
             )
             if keeper.keeps and not last:
                 done.append(part_of(trained))
             yield trained
+
+
+def _not_reached(density: float) -> list[str]:
+    """A warning for a stop that no step was left for."""
+    return [
+        "max_minutes: time was up before this density was reached; its mask comes from gates at density "
+        f"{density:.3g}, and nothing was fine-tuned"
+    ]
 
 
 def _level(done: Sequence[tuple[Notes, Part]]) -> Level:

@@ -64,6 +64,7 @@ class Search:
 
     Attributes:
         tried: what was tried, in order.
+        cut: whether time was up before the answer was known closely.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Search:
         self._subject = Subject(module, prepared, spec, device, start)
         self.smallest = min(_rounded(self._subject.layout.smallest_density, math.ceil), DENSEST)
         self.tried: list[TriedDensity] = []
+        self.cut = False
         first = self._settings(max(1.0 / STEP, self.smallest))
         self._steps = first.total_steps
         each = round((FALL + FORK) * self._steps)
@@ -102,6 +104,7 @@ class Search:
             while (density := self._next(self._passing.density)) is not None:
                 if self._begin is None:
                     if self._over():
+                        self.cut = True
                         break
                     if self._failing is not None:
                         self._descent.back(self._passing)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,7 @@ def train_to_target(
                 part = _scaled(emit, 0.0, SEARCH_SHARE)
                 search = Search(copy.deepcopy(module), rest, search_spec, device, part, start, keeper)
                 search.run(judge.judged)
-            so_far.searched(search.tried)
+            so_far.searched(search)
         while not so_far.over and (asked := so_far.next_asked()) is not None:
             emit(StageEvent(stage="pruning", message=f"a whole training at density {asked.one_density:g}"))
             part = _scaled(emit, 0.95 if so_far.outcomes else SEARCH_SHARE, 1.0)
@@ -170,6 +170,7 @@ class _SoFar:
         tried: every density, in order.
         outcomes: the whole trainings.
         searched_for: seconds that the search took; None: it is not over.
+        warnings: where time was up.
     """
 
     def __init__(self, keeper: Keeper, spec: PruneSpec, module: Trainable) -> None:
@@ -181,6 +182,7 @@ class _SoFar:
         self.tried: list[TriedDensity] = []
         self.outcomes: list[_Outcome] = []
         self.searched_for: float | None = None
+        self.warnings: list[str] = []
         found = keeper.found("target")
         if found is None:
             return
@@ -189,15 +191,21 @@ class _SoFar:
             self._begun -= float(notes["elapsed"])
             self._density, self._minutes = notes["density"], notes["minutes"]
             self.searched_for = notes["searched_for"]
+            self.warnings = list(notes["warnings"])
             self.tried = [TriedDensity.model_validate(one) for one in notes["tried"]]
             for number, one in enumerate(notes["outcomes"]):
                 kept = one["training"], found.parts[str(number)]
                 trained = trained_of(*kept, spec, copy.deepcopy(module))
                 self.outcomes.append(_Outcome(one["within"], one["value"], trained, kept))
 
-    def searched(self, tried: Sequence[TriedDensity]) -> None:
+    def searched(self, search: Search) -> None:
         """The search is over."""
-        self.tried, self._density = list(tried), answer(tried)
+        self.tried, self._density = list(search.tried), answer(search.tried)
+        if search.cut:
+            self.warnings.append(
+                f"max_minutes: the search for the density was cut after {len(self.tried)} of them; "
+                "give it more time for a better result"
+            )
         self.searched_for = time.monotonic() - self._begun
 
     @property
@@ -216,6 +224,7 @@ class _SoFar:
         if self._minutes is None:
             left = limit - (time.monotonic() - self._begun) / 60.0
             if left <= 0.0 and self.outcomes:
+                self.warnings.append("max_minutes: time was up before a denser model could be trained")
                 return None
             self._minutes = max(left, 0.01 * limit)
         return asked.model_copy(update={"max_minutes": self._minutes})
@@ -236,6 +245,7 @@ class _SoFar:
             "density": self._density,
             "minutes": self._minutes,
             "searched_for": self.searched_for,
+            "warnings": self.warnings,
             "tried": [one.model_dump() for one in self.tried],
             "outcomes": [
                 {"within": one.within, "value": one.value, "training": training} for one, training, _ in kept
@@ -261,7 +271,7 @@ def _best(so_far: _SoFar, judge: _Judge, spec: PruneSpec, emit: Listener, before
         value=value,
         tried=so_far.tried,
     )
-    warnings = [*before, *chosen.result.warnings]
+    warnings = [*before, *so_far.warnings, *chosen.result.warnings]
     if not within:
         warnings.append(
             f"target: not met. The best that was found, density {density:g}, measures {value:.5g} on the "
