@@ -16,6 +16,7 @@ def child_environment(settings: Settings, folder: Path) -> dict[str, str]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     scratch = str(folder / "tmp")
     environment |= {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    environment |= {"USER": "prunery", "LOGNAME": "prunery"}  # the user inside has no name
     if settings.child_threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(settings.child_threads)

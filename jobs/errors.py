@@ -24,6 +24,7 @@
     │   ├── DeliveryBusyError                delivery_in_progress
     │   ├── OutgoingRefusedError             outgoing_refused
     │   ├── OutgoingFailedError              outgoing_failed
+    │   ├── SandboxUnavailableError          sandbox_unavailable
     │   ├── StoreUnavailableError            store_unavailable
     │   └── ArtifactsUnavailableError        artifacts_unavailable
     │       └── DiskFullError                disk_nearly_full
@@ -187,6 +188,12 @@ class DiskFullError(ArtifactsUnavailableError):
     """The disk has no room but the reserve that is kept for jobs that run."""
 
     code = "disk_nearly_full"
+
+
+class SandboxUnavailableError(JobsError):
+    """There is no sandbox to run a stranger's model in, or none that gives what the job needs."""
+
+    code = "sandbox_unavailable"
 
 
 class TooLargeError(InputError):

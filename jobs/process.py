@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 _PR_SET_PDEATHSIG = 1
 _CPU_GRACE = 5  # seconds
@@ -23,7 +23,9 @@ _REASONS = {
 }
 
 
-def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], None] | None:
+def die_with_parent(
+    limits: Mapping[int, int] | None = None, ignore: Sequence[signal.Signals] = ()
+) -> Callable[[], None] | None:
     """A `preexec_fn` that has the kernel send SIGKILL to the new process when the starting thread ends.
 
     It survives `exec` and needs nobody who watches, so `kill -9` of the parent leaves nothing behind.
@@ -31,14 +33,17 @@ def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], Non
 
     Args:
         limits: what the new process may use at most, by `resource.RLIMIT_*`.
+        ignore: signals that the new process ignores until it says otherwise.
     """
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)  # looked up before the fork: the child must not allocate much
     parent = os.getpid()
-    chosen = {kind: _limit(kind, most) for kind, most in (limits or {}).items()}
+    chosen = {kind: limit(kind, most) for kind, most in (limits or {}).items()}
 
     def arrange() -> None:
+        for number in ignore:
+            signal.signal(number, signal.SIG_IGN)
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it ended in between
             os._exit(1)
@@ -48,7 +53,7 @@ def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], Non
     return arrange
 
 
-def _limit(kind: int, most: int) -> tuple[int, int]:
+def limit(kind: int, most: int) -> tuple[int, int]:
     """The soft and the hard limit, not above those that we are under ourselves.
 
     Processor time has a later hard limit: at the soft one the process ends by SIGXCPU, which says why, and at

@@ -26,7 +26,8 @@ class Scratch:
         root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned(root)
         self._folder = root / owner
-        self._folder.mkdir(mode=0o700)
+        # Root starts its children as somebody else, who has to get to his own folder.
+        self._folder.mkdir(mode=0o700 if os.geteuid() else 0o711)
         self._lock = _try_lock(self._folder)
 
     @contextlib.contextmanager

@@ -130,6 +130,26 @@ class Settings(BaseSettings):
         None,
         description="Local folder for the workers' scratch space. Unset: `scratch` in the data folder.",
     )
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field(
+        "auto",
+        validation_alias=_named("SANDBOX"),
+        description="Where models are run: `bubblewrap` (namespaces), `landlock` (without any privilege), or "
+        "the first of them that works (`auto`); without any no job is run. `off`: with our own rights.",
+    )
+    job_memory_bytes: Bytes | None = Field(
+        None,
+        description="Memory that a job may take, all its processes together. Unset: nine tenths of the "
+        "machine's or the container's.",
+    )
+    job_disk_bytes: Bytes = Field(
+        64 * GIB, description="What a job may write into its scratch folder, besides what was sent."
+    )
+    job_processes: int | None = Field(
+        None,
+        ge=16,
+        description="Processes and threads that a job, or looking through a model, may have at a time. "
+        "Unset: 512, and 16 more for every processor.",
+    )
     child_command: tuple[str, ...] | None = Field(
         None,
         description="Command that runs a job's folder, as JSON; the folder is appended. "

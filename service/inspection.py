@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -90,12 +91,12 @@ async def _inspect(request: Request, rooms: Rooms, *, is_job: bool) -> Inspectio
         form = await receive_form(request, replace(rooms, artifacts=ArtifactStore(here)), name)
         spec, dataset, model = await _asked(form, rooms, name, is_job=is_job)
         sent = uploads / input_key(name, "model").rpartition("/")[0]
-        await anyio.to_thread.run_sync(
+        readable = await anyio.to_thread.run_sync(
             lambda: _write_folder(work, sent, spec, model, dataset, form.tokenizer, rooms)
         )
         async with _leaving(request, rooms) as leave:
             try:
-                await rooms.inspector.run(work, *leave)
+                await rooms.inspector.run(work, *leave, readable=readable)
             except ClientGoneError:
                 if rooms.stopping.is_set():
                     raise InspectionBusyError("this server is being stopped; send the model again") from None
@@ -125,8 +126,9 @@ def _write_folder(
     dataset: DatasetRef | None,
     tokenizer: TokenizerFile | None,
     rooms: Rooms,
-) -> None:
-    """The folder as the child wants it; the files are moved there, not copied."""
+) -> list[Path]:
+    """The folder as the child wants it; the files are moved there, not copied. What it reads elsewhere."""
+    readable: list[Path] = []
     for folder in (work, work / "out", work / "tmp"):
         folder.mkdir()
     (sent / "model").rename(work / model.input_name)
@@ -139,8 +141,11 @@ def _write_folder(
             (sent / "data").rename(work / f"data.{dataset.format}")
         else:
             about |= _named(dataset.name, rooms)
+            if Path(about.get("dataset_path", "")).is_absolute():
+                readable.append(Path(about["dataset_path"]))
     (work / "spec.json").write_text(spec)
     (work / "job.json").write_text(json.dumps(about))
+    return readable
 
 
 def _named(name: str, rooms: Rooms) -> dict[str, Any]:
@@ -175,7 +180,8 @@ def _result(work: Path) -> Inspection:
     """What the child wrote, read without trusting it."""
     path = work / "out" / "inspection.json"
     try:
-        if path.is_symlink() or path.parent.is_symlink() or path.stat().st_size > _LARGEST:
+        found = path.lstat()
+        if path.parent.is_symlink() or not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
             raise InspectionCrashedError("the process that looked through the model left no usable result")
         return Inspection.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

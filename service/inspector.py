@@ -1,7 +1,7 @@
 """Looking through models, each in a child process of its own: a few at a time, and limited.
 
-The API parses no model; what does is started here as a worker starts its children: in its own session, with
-an environment of a handful of variables, and limits on memory and processor time besides.
+The API parses no model; what does is started here as a worker starts its children: in the sandbox, with an
+environment of a handful of variables, and limits on memory and processor time besides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -25,7 +24,11 @@ import anyio.to_thread
 import structlog
 
 from jobs.child_environment import child_environment
-from jobs.process import die_with_parent, ended
+from jobs.process import ended
+from jobs.sandbox.cell import Wish
+from jobs.sandbox.choice import sandbox_of
+from jobs.sandbox.limits import Limits, of_inspection
+from jobs.sandbox.watch import EVERY, Watch
 from jobs.scratch import Scratch
 from jobs.settings import Settings
 from prune_engine.errors import OutOfMemoryError, told
@@ -71,21 +74,23 @@ class Inspector:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(opened.close)
 
-    async def run(self, folder: Path, *leave: asyncio.Future[Any]) -> None:
+    async def run(self, folder: Path, *leave: asyncio.Future[Any], readable: Sequence[Path] = ()) -> None:
         """Have a child look through the model in `folder`; its result lies in `folder/out`.
 
         Args:
             folder: as `python -m prune_engine inspect` wants it.
+            readable: files that it may read besides.
             leave: when one of these is done, nobody waits for the result any more.
 
         Raises:
             PruneError: what the child told of.
+            SandboxUnavailableError: there is nothing to look through it in.
             InspectionBusyError, InspectionTimeoutError, InspectionCrashedError: as they say.
             ClientGoneError: one of `leave` was done first.
         """
         await self._take_slot()
         try:
-            await self._run(folder, leave)
+            await self._run(folder, leave, readable)
         finally:
             self._slots.release()
 
@@ -106,27 +111,34 @@ class Inspector:
                 headers={"Retry-After": "10"},
             ) from None
 
-    async def _run(self, folder: Path, leave: Sequence[asyncio.Future[Any]]) -> None:
+    async def _run(
+        self, folder: Path, leave: Sequence[asyncio.Future[Any]], readable: Sequence[Path]
+    ) -> None:
         settings = self._settings
         command = settings.inspect_command or (sys.executable, "-P", "-m", "prune_engine", "inspect")
+        wish = Wish((*command, str(folder)), folder, _limits(settings), readable=tuple(readable))
+        cell = await anyio.to_thread.run_sync(lambda: sandbox_of(settings).cell(wish))
+        watch = Watch(folder, cell.limits)
         child = await asyncio.create_subprocess_exec(
-            *command,
-            str(folder),
+            *cell.command,
             cwd=folder,
             env=child_environment(settings, folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=die_with_parent(_limits(settings)),
+            preexec_fn=cell.preexec_fn,
         )
         said, errors = (
             asyncio.ensure_future(_tail(pipe)) for pipe in (child.stdout, child.stderr) if pipe is not None
         )
         exited = asyncio.ensure_future(child.wait())
+        greedy = asyncio.ensure_future(_exceeded(watch, child.pid))
         try:
             await asyncio.wait(
-                {exited, *leave}, timeout=settings.inspect_seconds, return_when=asyncio.FIRST_COMPLETED
+                {exited, greedy, *leave},
+                timeout=settings.inspect_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
             )
             in_time = exited.done()
         finally:
@@ -134,13 +146,17 @@ class Inspector:
                 _end(child.pid)  # and whatever it has started and left behind
                 status = await exited
                 await asyncio.wait({said, errors}, timeout=_FLED)
-                for reader in (said, errors):
+                for reader in (said, errors, greedy):
                     reader.cancel()
+        if greedy.done() and not greedy.cancelled():
+            raise InspectionCrashedError(
+                f"the process that looked through the model was ended: {greedy.result()}"
+            )
         if not in_time:
             if any(future.done() for future in leave):
                 raise ClientGoneError("nobody waits for the inspection any more")
             raise _too_slow(settings)
-        self._judge(status, _heard(said), _heard(errors))
+        self._judge(cell.status(status), _heard(said), _heard(errors))
 
     def _judge(self, status: int, said: bytes, errors: bytes) -> None:
         """Raise what the child told of, or why it could not tell anything."""
@@ -171,15 +187,17 @@ def _too_slow(settings: Settings) -> InspectionTimeoutError:
     )
 
 
-def _limits(settings: Settings) -> dict[int, int]:
-    """Memory, processor time, files no larger than a converted model can be, and no core dumps."""
+def _limits(settings: Settings) -> Limits:
     threads = settings.child_threads or os.cpu_count() or 1
-    return {
-        resource.RLIMIT_DATA: settings.inspect_memory_bytes,
-        resource.RLIMIT_CPU: math.ceil(settings.inspect_seconds * threads),
-        resource.RLIMIT_FSIZE: 2 * settings.max_model_bytes,
-        resource.RLIMIT_CORE: 0,
-    }
+    return of_inspection(settings, math.ceil(settings.inspect_seconds * threads))
+
+
+async def _exceeded(watch: Watch, pid: int) -> str:
+    """Return when a limit of all processes together is exceeded, and which."""
+    while True:
+        await asyncio.sleep(EVERY)
+        if (exceeded := await anyio.to_thread.run_sync(watch.exceeded, pid)) is not None:
+            return exceeded
 
 
 def _end(pid: int) -> None:

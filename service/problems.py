@@ -48,6 +48,7 @@ _STATUS: Final[dict[type[PruneError], tuple[int, str]]] = {
     jobs_errors.DeliveryBusyError: (409, "The message is being sent"),
     jobs_errors.OutgoingRefusedError: (422, "The address may not be sent to"),
     jobs_errors.OutgoingFailedError: (502, "The address did not answer"),
+    jobs_errors.SandboxUnavailableError: (503, "There is no sandbox to run models in"),
     jobs_errors.StoreUnavailableError: (503, "The job store cannot be reached"),
     jobs_errors.DiskFullError: (507, "The disk is nearly full"),
     jobs_errors.ArtifactsUnavailableError: (503, "The artifact store cannot be used"),

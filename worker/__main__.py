@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, SandboxUnavailableError
+from jobs.sandbox.choice import sandbox_of
 
 
 def main() -> int:
-    """Run a worker until it is told to stop; 2 when it is not configured."""
+    """Run a worker until it is told to stop; 2 when it is not configured, 1 when it may not run a model."""
     try:
-        from worker.app import app
-    except ConfigurationError as error:
+        from worker.app import app, settings
+
+        sandbox_of(settings)
+    except (ConfigurationError, SandboxUnavailableError) as error:
         sys.stderr.write(f"error: {error.message} [{error.code}]\n")
         return error.exit_status
     app.worker_main(

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import IO
 
-from jobs.process import die_with_parent, ended
+from jobs.process import ended
+from jobs.sandbox.cell import Cell
+from jobs.sandbox.watch import EVERY, Watch
 from worker.memory import peak_of
 
 log = logging.getLogger(__name__)
@@ -33,28 +34,30 @@ class Child:
     """A running command in its own session (so its own process group). Made in the thread that outlives it.
 
     Args:
-        command: what to run.
-        folder: its working folder.
+        cell: what to run, and in what. It is ended when all its processes together exceed its limits.
         environment: all of its environment.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, cell: Cell, environment: Mapping[str, str]) -> None:
+        self._cell = cell
+        self._limits = Watch(cell.folder, cell.limits)
         self._process = subprocess.Popen(
-            command,
-            cwd=folder,
+            cell.command,
+            cwd=cell.folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
-            preexec_fn=die_with_parent(),
+            preexec_fn=cell.preexec_fn,
         )
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING_LINES)
         self._tail = b""
         self._unread = threading.Event()
         self._peak = 0
         self._next_measure = 0.0
+        self._ended = threading.Event()
         self._ended_at: float | None = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=(self._process.stdout,), daemon=True),
@@ -65,8 +68,10 @@ class Child:
                 daemon=True,
             ),
         ]
-        for reader in self._readers:
-            reader.start()
+        self._exceeded: str | None = None
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        for thread in (*self._readers, watcher):
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -93,7 +98,8 @@ class Child:
 
     def status(self) -> int | None:
         """Its exit status, negative for a signal; None while it runs."""
-        return self._process.poll()
+        found = self._process.poll()
+        return None if found is None else self._cell.status(found)
 
     def last_words(self) -> str:
         """The last line of its standard error, at most 300 characters; "" when it said nothing."""
@@ -134,12 +140,15 @@ class Child:
                 time.sleep(0.02)
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._ended.set()
         for reader in self._readers:
             reader.join(_FLED)
 
     def crash_reason(self) -> str:
         """Why it ended, in words, from its exit status."""
-        status = self._process.returncode
+        if self._exceeded is not None:
+            return f"it was ended: {self._exceeded}"
+        status = self.status()
         words = f"; its last words: {said}" if (said := self.last_words()) else ""
         if status is None:
             return f"it still runs{words}"
@@ -149,6 +158,13 @@ class Child:
         # The group lives as long as any of its processes does, also when the child itself is gone.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(EVERY):
+            if (exceeded := self._limits.exceeded(self.pid)) is not None:
+                self._exceeded = exceeded
+                self._signal(signal.SIGKILL)
+                return
 
     def _read_lines(self, pipe: IO[bytes]) -> None:
         """Cut the output into lines; a line that is too long is left out."""

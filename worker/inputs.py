@@ -11,6 +11,9 @@ from pathlib import Path
 from jobs.artifacts import ArtifactStore, input_key
 from jobs.child_environment import child_environment
 from jobs.record import Job
+from jobs.sandbox import limits
+from jobs.sandbox.cell import Cell, Wish
+from jobs.sandbox.choice import sandbox_of
 from jobs.settings import Settings
 
 _PART = 8 * 1024 * 1024
@@ -40,6 +43,7 @@ def write_inputs(
         "dataset_name": job.dataset.name,
         "dataset_source": job.dataset.source,
         "checkpoint_seconds": settings.checkpoint_seconds,
+        "sandbox": sandbox_of(settings).description,
     }
     about |= job.model_dump(include={"request_id", "traceparent"}, exclude_none=True)
     (folder / "job.json").write_text(json.dumps(about))
@@ -63,19 +67,41 @@ def take_dataset(source: Path, job: Job, folder: Path, between: Callable[[], Non
             between()
 
 
-def child_command(settings: Settings, folder: Path) -> list[str]:
-    """The command that runs a job's folder."""
+def child_cell(settings: Settings, job: Job, folder: Path) -> Cell:
+    """The command that runs a job's folder, and what it runs in.
+
+    Raises:
+        SandboxUnavailableError: the sandbox cannot give what the job needs.
+    """
     command = settings.child_command or (sys.executable, "-P", "-m", "prune_engine", "run")
-    return [*command, str(folder)]
+    wish = Wish(
+        (*command, str(folder)),
+        folder,
+        limits.of_job(settings, job.spec.max_minutes),
+        network="loopback" if job.spec.gpus > 1 else "none",
+    )
+    return sandbox_of(settings).cell(wish)
 
 
-def fetch_command(settings: Settings, name: str) -> list[str]:
-    """The command that fetches a named data set and prints its path."""
+def fetch_cell(settings: Settings, name: str, folder: Path) -> Cell:
+    """The command that fetches a named data set and prints its path, and what it runs in.
+
+    It keeps the network; files it can write in the cache alone.
+    """
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
     command = settings.fetch_command or (sys.executable, "-P", "-m", "prune_engine", "fetch")
     folders = ["--cache-dir", str(settings.cache_dir)]
     if settings.datasets_dir is not None:
         folders += ["--datasets-dir", str(settings.datasets_dir)]
-    return [*command, name, *folders]
+    wish = Wish(
+        (*command, name, *folders),
+        folder,
+        limits.of_job(settings),
+        network="open",
+        readable=(settings.datasets_dir,) if settings.datasets_dir is not None else (),
+        writable=(settings.cache_dir,),
+    )
+    return sandbox_of(settings).cell(wish)
 
 
 def fetch_environment(settings: Settings, folder: Path) -> dict[str, str]:

@@ -222,8 +222,8 @@ class Supervisor:
                 return True
             return False
 
-        command = inputs.fetch_command(self._settings, name)
-        child = Child(command, run.folder, inputs.fetch_environment(self._settings, run.folder))
+        cell = inputs.fetch_cell(self._settings, name, run.folder)
+        child = Child(cell, inputs.fetch_environment(self._settings, run.folder))
         run.attend(child, hear, keeps_checkpoints=False)
         if "path" in found:
             inputs.take_dataset(Path(found["path"]), run.job, run.folder, run.tend)
@@ -254,8 +254,8 @@ class Supervisor:
                 run.relay.offer(event)
             return isinstance(event, DoneEvent | ErrorEvent | StoppedEvent)
 
-        command = inputs.child_command(self._settings, run.folder)
-        child = Child(command, run.folder, child_environment(self._settings, run.folder))
+        cell = inputs.child_cell(self._settings, job, run.folder)
+        child = Child(cell, child_environment(self._settings, run.folder))
         try:
             with tracing.span("child", pid=child.pid):
                 try:

@@ -17,6 +17,7 @@ from jobs import tracing
 from jobs.artifacts import ArtifactStore
 from jobs.doorbell import TASK, Doorbell
 from jobs.outgoing import Outgoing
+from jobs.sandbox.choice import sandbox_of
 from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
@@ -41,6 +42,7 @@ class _Worker:
 
     def __post_init__(self) -> None:
         worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        log.info("models run in this sandbox: %s", sandbox_of(self.settings).description)
         self.store = JobStore(self.settings)
         self.doorbell = Doorbell(self.settings)
         self.scratch = Scratch(self.settings.scratch, worker_id)

@@ -110,5 +110,7 @@ def test_the_settings_page_explains_every_setting() -> None:
 def test_the_settings_page_gives_the_plain_names_that_exist() -> None:
     plain = {name for name in setting_names() if not name.startswith("PRUNERY_")}
     text = Path(__file__).parents[2].joinpath("docs/settings.md").read_text()
-    assert plain == {"REDIS_URL", "ARTIFACTS_URL", "DATASETS_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert plain == {
+        *("REDIS_URL", "ARTIFACTS_URL", "DATASETS_DIR", "SANDBOX", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    }
     assert [name for name in plain if f"`{name}`" not in text] == []

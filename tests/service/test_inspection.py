@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from jobs.store import JobStore
 from prune_engine.inspection import Inspection
 from service import inspector
 from service.openapi.inspections import EXAMPLE
+from tests.processes import running_for
 from tests.prune_engine import inspected
 from tests.service.conftest import Api, running
 from tests.service.samples import assert_problem, npz, small_onnx
@@ -210,18 +210,15 @@ class TestValidateOnly:
         assert len(store.page(10)[0]) == 1
 
 
-SLEEP = "(folder.parent.parent / 'pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+SLEEP = "(folder / 'running').touch()\ntime.sleep(60)"
 
 
-def pid_of(api: Api) -> int:
-    """The child's, once it runs."""
-    until = time.monotonic() + 10
-    while True:
-        found = [text for path in api.settings.scratch.glob("*/pid") if (text := path.read_text())]
-        if found:
-            return int(found[0])
+def wait_for_child(api: Api) -> None:
+    until = time.monotonic() + 30
+    while not list(api.settings.scratch.glob("*/*/work/running")):
         assert time.monotonic() < until, "no child was started"
         time.sleep(0.01)
+    assert running_for(api.settings.scratch)
 
 
 def gone(true: Callable[[], bool]) -> None:
@@ -239,7 +236,7 @@ class TestChildren:
         with standing_in(settings, tmp_path, SLEEP, inspections=1, inspect_seconds=3.0) as api:
             first = threading.Thread(target=look, args=(api,))
             first.start()
-            pid_of(api)
+            wait_for_child(api)
             busy = look(api)
             detail = assert_problem(busy, 503, "inspection_busy")
             assert "1 model is being looked through" in detail
@@ -265,9 +262,7 @@ class TestChildren:
             detail = assert_problem(look(api), 422, "inspection_timeout")
             assert time.monotonic() - began < 5
             assert "1.5 s" in detail
-            pid = pid_of(api)
-            gone(lambda: not psutil.pid_exists(pid))
-            (next(api.settings.scratch.glob("*/pid"))).unlink()
+            gone(lambda: not running_for(api.settings.scratch))
             nothing_is_left(api, store)
 
     @pytest.mark.parametrize("reset", [False, True])
@@ -287,12 +282,11 @@ class TestChildren:
             )
             with socket.create_connection((host, int(port)), timeout=10) as connection:
                 connection.sendall(head + body)
-                pid = pid_of(api)
+                wait_for_child(api)
                 if reset:
                     linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            gone(lambda: not psutil.pid_exists(pid))
-            next(api.settings.scratch.glob("*/pid")).unlink()
+            gone(lambda: not running_for(api.settings.scratch))
             gone(lambda: left(api) == [])
             nothing_is_left(api, store)
 
@@ -301,10 +295,10 @@ class TestChildren:
         with standing_in(settings, tmp_path, SLEEP) as api:
             waiting = threading.Thread(target=lambda: statuses.append(look(api).status_code))
             waiting.start()
-            pid = pid_of(api)
+            wait_for_child(api)
             began = time.monotonic()
             api.server.handle_exit(15, None)
-            gone(lambda: not psutil.pid_exists(pid))
+            gone(lambda: not running_for(api.settings.scratch))
             assert time.monotonic() - began < 5
             waiting.join()
         assert statuses == [503]
@@ -312,13 +306,13 @@ class TestChildren:
 
     def test_what_the_child_had_started_is_ended_too(self, settings: Settings, tmp_path: Path) -> None:
         body = (
-            "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
-            "(folder.parent.parent / 'pid').write_text(str(child.pid))\nos._exit(3)"
+            "import subprocess\n"
+            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', str(folder)])\n"
+            "os._exit(3)"
         )
         with standing_in(settings, tmp_path, body) as api:
             assert_problem(look(api), 422, "inspection_crashed")
-            pid = pid_of(api)
-            gone(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+            gone(lambda: not running_for(api.settings.scratch))
 
     def test_a_crash_is_told_with_its_signal(
         self, settings: Settings, tmp_path: Path, store: JobStore
@@ -361,9 +355,11 @@ class TestChildren:
     ) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
         monkeypatch.setenv("REDIS_URL", "redis://:hidden@host")
-        body = "(folder.parent.parent / 'environment').write_text(repr(dict(os.environ)))"
+        body = (
+            "import json\n"
+            "print(json.dumps({'type': 'error', 'code': 'model_invalid', 'message': repr(dict(os.environ))}))"
+        )
         with standing_in(settings, tmp_path, body) as api:
-            look(api)
-            environment = next(api.settings.scratch.glob("*/environment")).read_text()
+            environment = look(api).json()["detail"]
         assert "hidden" not in environment
         assert "HOME" in environment

@@ -12,6 +12,7 @@ _PRELUDE = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[-1])
+me = time.monotonic_ns()  # which process this is: in a sandbox all have the same id
 
 def say(**event):
     event.setdefault("time", time.time())
@@ -53,7 +54,7 @@ class Steps:
     def run(self, every, until=None):
         for step in range(len(self.done), self.total if until is None else until):
             time.sleep(self.seconds)
-            self.done.append(os.getpid())
+            self.done.append(me)
             progress(100 * (step + 1) // self.total)
             if self.stop:
                 self.keep()
@@ -65,7 +66,7 @@ class Steps:
     def end(self):
         done(json.dumps(self.done))
 
-say(type="started", pid=os.getpid())
+say(type="started", pid=me)
 """
 
 PROGRAMS = {
@@ -80,14 +81,14 @@ PROGRAMS = {
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprogress(1)\nwhile True: time.sleep(0.1)"
     ),
     "has_offspring": (
-        "grand = subprocess.Popen([sys.executable, '-c', 'import signal, time;"
-        " signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)'])\n"
-        "say(type='warning', message=str(grand.pid))\n"
+        "subprocess.Popen([sys.executable, '-c', 'import signal, time;"
+        " signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)', str(folder)])\n"
+        "say(type='warning', message='offspring')\n"
         "while True: time.sleep(0.1)"
     ),
     "leaves_offspring": (
-        "grand = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "say(type='warning', message=str(grand.pid))\ndone()"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', str(folder)])\n"
+        "say(type='warning', message='offspring')\ndone()"
     ),
     "babbles": (
         "os.write(1, bytes(range(256)) * 50 + b'\\n')\n"

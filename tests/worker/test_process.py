@@ -20,6 +20,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.spec import PruneSpec
 from prunery.valkey import start_server
+from tests.processes import program_of
 from tests.worker.children import write_child
 from tests.worker.conftest import Bench
 
@@ -66,10 +67,10 @@ class Farm:
 
     def child_of(self, job: Job) -> int:
         until = time.monotonic() + 15
-        while not (started := self.bench.events(job, "started")):
+        while not self.bench.events(job, "started"):
             assert time.monotonic() < until, self.logs()
             time.sleep(0.05)
-        return int(str(started[0]["pid"]))
+        return program_of(self.bench.settings.scratch)
 
 
 @pytest.fixture
