@@ -26,7 +26,7 @@ from worker.relay import Relay
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.5  # seconds between looks at the record: is a cancel or a pause asked for?
-_LEAVE_TAKING = 15.0  # seconds that a child may take to exit after its last event
+LEAVE_TAKING = 15.0  # seconds that a child may take to exit after its last event
 _LINES_AT_ONCE = 1000
 _LAST_CHECKPOINT = 6.0  # seconds that a stopping worker has to store it
 _FETCHER_GRACE = 3.0  # seconds to tidy up in the cache that all fetchers share
@@ -147,8 +147,10 @@ class Run:
             if self._stop.is_set():
                 until = min(until, time.monotonic() + _LAST_CHECKPOINT)
 
-    def attend(self, child: Child, hear: Callable[[bytes], bool], *, keeps_checkpoints: bool) -> None:
-        """Listen to a child until it has ended. `hear` says whether a line was the child's last word.
+    def attend(self, child: Child, hear: Callable[[bytes], float | None], *, keeps_checkpoints: bool) -> None:
+        """Listen to a child until it has ended.
+
+        `hear` says of a line how many seconds the child may still take, if that was its last word.
 
         One that keeps checkpoints is asked to stop and is listened to while it writes one. What has no use
         for more time gets none.
@@ -165,14 +167,15 @@ class Run:
                     for _ in range(_LINES_AT_ONCE):
                         if line is None:
                             break
-                        if hear(line) and leave_by is None:
-                            leave_by = time.monotonic() + _LEAVE_TAKING
+                        if (left := hear(line)) is not None:
+                            by = time.monotonic() + left
+                            leave_by = by if leave_by is None else min(by, leave_by)
                         line = child.line(0)
                     child.measure()
                     if child.status() is not None and child.drained():
                         break
                     if leave_by is not None and time.monotonic() > leave_by:
-                        log.warning("%s: the child should have left and has not", self.job.id)
+                        log.info("%s: the child need not stay any longer", self.job.id)
                         break
                     try:
                         self.tend()

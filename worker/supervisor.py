@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from jobs.errors import (
     StoreUnavailableError,
 )
 from jobs.figures import MEMORY_BOUNDS, observed
+from jobs.process import ended
 from jobs.record import Job, JobError, JobResult, Status
 from jobs.scratch import Scratch
 from jobs.settings import Settings
@@ -46,6 +48,7 @@ from prune_engine.events import (
     parse_event,
 )
 from worker import inputs, leftovers, reasons
+from worker import run as attempt
 from worker.checkpoints import Checkpoints
 from worker.child import Child
 from worker.lease import Lease
@@ -57,6 +60,7 @@ log = logging.getLogger(__name__)
 _LONGEST_MESSAGE = 4000
 _REST = 5.0  # seconds, times the failures in a row
 _LONGEST_REST = 60.0
+_BOTH_TOLD = 1.0  # seconds: who stops a whole group of processes tells child and worker, in any order
 T = TypeVar("T")
 Ending = Callable[[], Job]
 
@@ -109,16 +113,16 @@ class Supervisor:
         log.info("%s: attempt %d begins", job.id, job.attempt)
         lease = Lease(self._settings, self._store, job, asked)
         try:
-            ended = self._patiently(self._hold(job, lease))
+            after = self._patiently(self._hold(job, lease))
         except (LostError, InvalidTransitionError, JobNotFoundError) as error:
             log.warning("%s: given up, %s", job.id, error)
             leftovers.discard(job, self._store, self._artifacts)
             return
         finally:
             lease.close()
-        log.info("%s: %s", job.id, ended.status)
-        if ended.status is Status.SUCCEEDED:
-            leftovers.tidy(ended, self._artifacts)
+        log.info("%s: %s", job.id, after.status)
+        if after.status is Status.SUCCEEDED:
+            leftovers.tidy(after, self._artifacts)
 
     def rest(self) -> None:
         """Take no job for a while if this machine failed the last one: another worker may do better."""
@@ -212,15 +216,15 @@ class Supervisor:
         run.relay.offer(StageEvent(stage="preparing", message=f"fetching the data set {name}"))
         found: dict[str, Any] = {}
 
-        def hear(line: bytes) -> bool:
+        def hear(line: bytes) -> float | None:
             try:
                 said = json.loads(line)
             except ValueError:
-                return False
+                return None
             if isinstance(said, dict) and ("path" in said or said.get("type") == "error"):
                 found.update(said)
-                return True
-            return False
+                return attempt.LEAVE_TAKING
+            return None
 
         cell = inputs.fetch_cell(self._settings, name, run.folder)
         child = Child(cell, inputs.fetch_environment(self._settings, run.folder))
@@ -238,21 +242,26 @@ class Supervisor:
         job = run.job
         last: list[DoneEvent | ErrorEvent] = []
         stages = Stages()
+        stopped = threading.Event()
 
-        def hear(line: bytes) -> bool:
+        def hear(line: bytes) -> float | None:
             try:
                 event = parse_event(line)
             except ValueError:
                 log.debug("%s: no event: %r", job.id, line[:200])
-                return False
+                return None
             if isinstance(event, CheckpointEvent):
                 run.checkpoints.offer(event, run.folder)
+            elif isinstance(event, StoppedEvent):
+                stopped.set()
+                return 0.0  # all that it had to say and to keep is said and kept
             elif isinstance(event, DoneEvent | ErrorEvent):
                 last.append(event)
+                return attempt.LEAVE_TAKING
             else:
                 stages.hear(event)
                 run.relay.offer(event)
-            return isinstance(event, DoneEvent | ErrorEvent | StoppedEvent)
+            return None
 
         cell = inputs.child_cell(self._settings, job, run.folder)
         child = Child(cell, child_environment(self._settings, run.folder))
@@ -268,9 +277,11 @@ class Supervisor:
         finally:
             self._count(observed("memory", MEMORY_BOUNDS, child.peak_bytes))
         if not last:
+            if stopped.is_set() and self._stop.wait(_BOTH_TOLD):
+                raise StoppedError(reasons.STOPPED)
             log.warning("%s: the child crashed: %s", job.id, child.errors())
             run.settle()
-            crash = reasons.crashed(child.crash_reason())
+            crash = reasons.crashed(ended(-signal.SIGTERM) if stopped.is_set() else child.crash_reason())
             return self._given_back(run, crash, self._settings.max_attempts)
         event = last[-1]
         said = event.model_dump(mode="json")

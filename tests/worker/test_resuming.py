@@ -197,7 +197,7 @@ def test_a_worker_whose_disk_fails_gives_the_job_back_and_rests(
     supervisor = bench.supervisor("good")
     supervisor.run(job.id)
     assert bench.store.get(job.id).status is Status.QUEUED
-    assert reasons(bench, job) == ["worker_failed"]
+    assert reasons(bench, job) == ["disk_full"]
     assert supervisor._unwell == 1
     monkeypatch.undo()
     supervisor.run(job.id)

@@ -172,7 +172,7 @@ def test_progress_comes_at_most_twice_a_second(bench: Bench) -> None:
 def test_a_child_that_does_not_leave_after_its_last_word_is_ended(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.run._LEAVE_TAKING", 0.5)
+    monkeypatch.setattr("worker.run.LEAVE_TAKING", 0.5)
     assert bench.run("does_not_leave").status is Status.SUCCEEDED
 
 
