@@ -25,6 +25,10 @@ _RETRIED: tuple[type[redis.exceptions.RedisError], ...] = (
 )
 
 
+# What a server says that cannot keep what it is told: its disk is full, its replicas are gone, a failover.
+_REFUSES_WRITES = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+
+
 def _options(url: str) -> dict[str, Any]:
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -71,4 +75,10 @@ def availability() -> Iterator[None]:
     ) as error:
         raise StoreUnavailableError(
             f"the job store does not answer ({error}); check REDIS_URL and the server"
+        ) from error
+    except redis.exceptions.ResponseError as error:
+        if not str(error).startswith(_REFUSES_WRITES):
+            raise
+        raise StoreUnavailableError(
+            f"the job store takes no writes ({error}); check its disk and its replicas"
         ) from error

@@ -279,6 +279,20 @@ def test_totals_outlive_the_jobs(store: JobStore) -> None:
     assert (totals["created"], totals["failed:child_crashed"], totals["run:failed:count"]) == (2, 1, 1)
 
 
+def test_a_server_that_takes_no_writes_is_said_to_be_away(store: JobStore) -> None:
+    job = running(store)
+    with store._redis as server:
+        server.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(StoreUnavailableError, match="takes no writes"):
+                store.update(job.id, events=({"type": "warning", "message": ""},))
+            with pytest.raises(StoreUnavailableError, match="takes no writes"):
+                store.create(a_job())
+        finally:
+            server.config_set("min-replicas-to-write", 0)
+    assert store.get(job.id) == job
+
+
 def test_an_absent_server_is_said_to_be_absent(settings: Settings) -> None:
     store = JobStore(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     with pytest.raises(StoreUnavailableError, match="REDIS_URL"):
