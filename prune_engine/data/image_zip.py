@@ -103,6 +103,8 @@ def _images(infos: list[zipfile.ZipInfo], warnings: list[str]) -> list[_Member]:
             members.append(_Member(info, path.parts))
         else:
             others.append(info.filename)
+    if len({member.path for member in members}) < len(members):
+        raise DataUnsafeError("the .zip file has two members of one name; pack it again")
     if not members:
         found = f" (it has {', '.join(others[:3])})" if others else ""
         raise DataFormatError(
@@ -227,6 +229,8 @@ def _open(archive: zipfile.ZipFile, member: _Member) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(contents), formats=_FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, Image.DecompressionBombError) or "too large" in str(error):
+            raise DataUnsafeError(f"image {name!r} unpacks to far too much: {error}") from None
         reason = "is no image" if isinstance(error, UnidentifiedImageError) else f"cannot be read: {error}"
         raise DataError(f"{name!r} {reason}; png, jpg, webp, bmp and gif are read") from None
     if image.width * image.height > MAX_PIXELS:

@@ -10,6 +10,7 @@ import zlib
 import psutil
 
 from prune_engine.errors import DataUnsafeError
+from prune_engine.memory import memory_limit
 
 ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -31,12 +32,12 @@ MAX_IMAGE_BYTES = 256 << 20
 
 
 def check_unpacked(size: int, what: str) -> None:
-    """Refuse what would take more than half of the memory that is free here, or more than 16 GiB.
+    """Refuse what would take more than half of the memory that is free here or allowed, or more than 16 GiB.
 
     Raises:
         DataUnsafeError: `what` would unpack to `size` bytes.
     """
-    allowed = min(MAX_UNPACKED_BYTES, psutil.virtual_memory().available // 2)
+    allowed = min(MAX_UNPACKED_BYTES, psutil.virtual_memory().available // 2, memory_limit() // 2)
     if size > allowed:
         raise DataUnsafeError(
             f"{what} unpacks to {size} bytes; at most {allowed} are allowed here; send fewer rows or a "

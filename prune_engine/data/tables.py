@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from prune_engine.data.checks import require_finite
 from prune_engine.data.limits import check_unpacked
 from prune_engine.data.raw import Array, Kind, RawData, Source, Split
-from prune_engine.errors import DataEmptyError, DataError, DataFormatError, NotFiniteError
+from prune_engine.errors import DataEmptyError, DataError, DataFormatError, DataUnsafeError, NotFiniteError
 from prune_engine.spec import PruneSpec
 
 _BATCH_ROWS = 4096
+_MOST_COLUMNS = 100_000
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -50,14 +51,25 @@ def read_parquet(
 ) -> RawData:
     """A .parquet file; rules and errors as `read_csv`."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=_texts_in(path)) as file:
             metadata = file.metadata
+            if metadata.num_columns > _MOST_COLUMNS:
+                raise DataUnsafeError(
+                    f"the .parquet file has {metadata.num_columns} columns; at most {_MOST_COLUMNS} are read"
+                )
             size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             check_unpacked(max(size, 8 * metadata.num_rows * metadata.num_columns), "the .parquet file")
             table = _read_batches(file)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"the .parquet file is damaged: {str(error)[:300]}") from None
     return _from_table(table, spec, name, source, tokenizer, [])
+
+
+def _texts_in(path: Path) -> list[str]:
+    """The columns of texts. They are read as a dictionary and places in it: a text of a megabyte that a
+    million rows have takes a megabyte, in memory as in the file."""
+    schema = pq.read_schema(path)
+    return [name for name, kind in zip(schema.names, schema.types, strict=True) if _is_text(kind)]
 
 
 def _read_batches(file: pq.ParquetFile) -> pa.Table:
@@ -126,6 +138,7 @@ def _labels(column: pa.ChunkedArray, name: str) -> tuple[Array, tuple[str, ...] 
     """Labels, and the class names where they are words (sorted)."""
     _refuse_missing(column, f"target column '{name}'")
     if _is_text(column.type):
+        _check_characters(column, f"target column '{name}'")
         words = [str(word) for word in column.to_pylist()]
         classes = sorted(set(words))
         number = {word: index for index, word in enumerate(classes)}
@@ -165,10 +178,24 @@ def _numbers(column: pa.ChunkedArray, name: str) -> Array:
 
 def _text(column: pa.ChunkedArray, name: str) -> Array:
     _refuse_missing(column, f"text column '{name}'")
-    longest = pc.max(pc.utf8_length(column.cast(pa.large_string()))).as_py() or 1
+    longest = _check_characters(column, f"text column '{name}'")
     check_unpacked(4 * longest * len(column), f"text column '{name}'")
     texts: Array = np.array([str(text) for text in column.to_pylist()], dtype=np.str_)
     return texts
+
+
+def _check_characters(column: pa.ChunkedArray, where: str) -> int:
+    """The length of the longest text, after all of them together have been found to fit into memory."""
+    total, longest = 0, 1
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            lengths = pc.utf8_length(chunk.dictionary.cast(pa.large_string())).take(chunk.indices)
+        else:
+            lengths = pc.utf8_length(chunk.cast(pa.large_string()))
+        total += pc.sum(lengths).as_py() or 0
+        longest = max(longest, pc.max(lengths).as_py() or 0)
+    check_unpacked(total, where)
+    return longest
 
 
 def _refuse_missing(column: pa.ChunkedArray, where: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from prune_engine.data.raw import Array, RawData, Split
-from prune_engine.errors import DataError, ShapeMismatchError
+from prune_engine.data.tokenizer_file import check_tokenizer
+from prune_engine.errors import DataError, PruneError, ShapeMismatchError
 from prune_engine.report import TensorInfo
 
 _CHUNK = 4096
@@ -62,12 +63,13 @@ def load_tokenizer(path: Path, length: int) -> Tokenizer:
     """A tokenizer that cuts and pads to `length` tokens.
 
     Raises:
-        DataError: the file is no tokenizer.json.
+        DataError, DataUnsafeError: the file is no tokenizer.json; see `check_tokenizer`.
     """
+    check_tokenizer(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001  the library raises bare Exception
-        raise DataError(f"tokenizer.json cannot be read: {str(error)[:200]}", param="tokenizer") from None
+    except BaseException as error:  # noqa: BLE001  the library raises bare Exception, and panics
+        raise _broken(error, "cannot be read") from None
     padding = tokenizer.padding or {}
     known = {token: tokenizer.token_to_id(token) for token in _PADDING_TOKENS}
     pad_token = padding.get("pad_token") or next(
@@ -86,11 +88,21 @@ def encode(tokenizer: Tokenizer, texts: Array, length: int) -> tuple[Array, Arra
     ids, mask, types = (np.zeros((len(texts), length), dtype=np.int64) for _ in range(3))
     for start in range(0, len(texts), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        encodings = tokenizer.encode_batch([str(text) for text in texts[rows]])
-        ids[rows] = [encoding.ids for encoding in encodings]
-        mask[rows] = [encoding.attention_mask for encoding in encodings]
-        types[rows] = [encoding.type_ids for encoding in encodings]
+        try:
+            encodings = tokenizer.encode_batch([str(text) for text in texts[rows]])
+            ids[rows] = [encoding.ids for encoding in encodings]
+            mask[rows] = [encoding.attention_mask for encoding in encodings]
+            types[rows] = [encoding.type_ids for encoding in encodings]
+        except BaseException as error:  # noqa: BLE001  a panic is no Exception
+            raise _broken(error, "cannot be used on the texts") from None
     return ids, mask, types
+
+
+def _broken(error: BaseException, how: str) -> DataError:
+    """What to say of a tokenizer that fails. Whatever ends the process on purpose goes on its way."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | MemoryError | PruneError):
+        raise error
+    return DataError(f"tokenizer.json {how}: {str(error)[:200]}", param="tokenizer")
 
 
 def _role(name: str) -> str:

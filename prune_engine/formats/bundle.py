@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 import zlib
@@ -33,6 +34,7 @@ _MAX_MEMBERS = 10_000
 _LARGEST_RATIO = 200  # unpacked over packed; a model with 1 % of its weights left packs to about a fiftieth
 _SMALL = 64 << 20  # bytes that any archive may unpack to
 _PIECE = 1 << 24
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # on Windows, in any folder
 _CUT_OFF = "it is cut off or damaged. Send it again."
 
 
@@ -111,7 +113,10 @@ def _members(archive: zipfile.ZipFile, packed: int) -> dict[str, zipfile.ZipInfo
 
 
 def _escapes(name: str) -> bool:
+    """Whether a name leads out of the folder that a zip is unpacked into, there or on another system."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
+    if any(_DEVICE.fullmatch(part) for part in parts):
+        return True
     return name.startswith(("/", "\\")) or ".." in parts or "\0" in name or ":" in (parts or ("",))[0]
 
 

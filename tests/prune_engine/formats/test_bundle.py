@@ -172,7 +172,9 @@ def test_places_are_compared_with_what_is_there(tmp_path: Path, said: dict[str, 
         read_model(pack(tmp_path / "m.zip", pointing(tmp_path, **said)))
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "..\\x", "C:/x"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "a/../../x", "..\\x", "C:/x", "NUL", "a/com1.bin", "aux.data"]
+)
 def test_members_that_lead_out_of_the_zip_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelUnsafeError, match="leads out"):
         read_model(pack(tmp_path / "m.zip", files(tmp_path) | {name: b"x"}))
