@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +25,7 @@ class Scratch:
 
     def __init__(self, root: Path, owner: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned(root)
+        self.remove_abandoned(root)
         self._folder = root / owner
         # Root starts its children as somebody else, who has to get to his own folder.
         self._folder.mkdir(mode=0o700 if os.geteuid() else 0o711)
@@ -47,13 +48,22 @@ class Scratch:
             self._lock.close()
 
     @staticmethod
-    def _remove_abandoned(root: Path) -> None:
+    def remove_abandoned(root: Path, age: float = 0.0) -> None:
+        """Remove the folders below `root` whose owners are gone, unless something changed within `age` s."""
         for folder in root.iterdir():
             # A folder without a lock file is just being made.
-            if (folder / _LOCK).exists() and (lock := _try_lock(folder)) is not None:
+            if (folder / _LOCK).exists() and _age(folder) >= age and (lock := _try_lock(folder)) is not None:
                 _end_all_in(folder)
                 _remove(folder)
                 lock.close()
+
+
+def _age(folder: Path) -> float:
+    """Seconds since something was made or removed in a folder; 0 where it is gone."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _end_all_in(folder: Path) -> None:

@@ -224,6 +224,23 @@ class Settings(BaseSettings):
         description="Bytes of a disk that new uploads leave free, for the jobs that run; and that a worker's "
         "scratch disk has left when it takes a job.",
     )
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days that a job is kept after it has ended, with its files. Unset: until it is deleted.",
+    )
+    keep_failed_days: float | None = Field(
+        None, gt=0, description="The same for jobs that failed or were cancelled. Unset: as `keep_days`."
+    )
+    stray_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Hours after which a file that no record points to is removed; longer than any upload "
+        "takes.",
+    )
+    clean_seconds: float = Field(
+        3600.0, gt=0, description="How often the workers remove what has expired or was left behind."
+    )
     hub_datasets: bool = Field(
         False,
         description="Whether a job may name any data set of the Hugging Face hub, as `hf:owner/name`. Those "

@@ -18,6 +18,7 @@ from jobs.async_store import AsyncJobStore
 from jobs.claims import Claims
 from jobs.doorbell import Doorbell
 from jobs.outgoing import Rules
+from jobs.retention import Retention
 from jobs.settings import Settings
 from jobs.webhooks.outbox import AsyncOutbox
 from prune_engine import __version__
@@ -77,7 +78,7 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
         ArtifactStore(settings),
         Doorbell(settings),
         metrics,
-        Reads(store),
+        Reads(store, Retention.of(settings)),
         Inspector(settings),
         keys,
         Claims(settings),

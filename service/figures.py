@@ -28,6 +28,7 @@ class Stored:
     workers: int = 0
     webhooks: Mapping[str, int] = field(default_factory=dict)  # attempts to deliver a message, by outcome
     webhooks_waiting: int = 0
+    cleaned: Mapping[str, int] = field(default_factory=dict)  # what the cleaner removed
 
 
 _BY_CODE: Final = {
@@ -102,6 +103,15 @@ def _gauges(stored: Stored) -> Iterable[Metric]:
     for outcome, count in stored.webhooks.items():
         webhooks.add_metric([outcome], count)
     yield webhooks
+    cleaned = GaugeMetricFamily(
+        "prunery_cleaned",
+        "What the cleaner removed since the store began: jobs, files, bytes, keys; refused: rounds in which "
+        "the files belonged to another job store.",
+        labels=["what"],
+    )
+    for what, count in stored.cleaned.items():
+        cleaned.add_metric([what], count)
+    yield cleaned
     yield GaugeMetricFamily(
         "prunery_webhooks_waiting",
         "Messages of webhooks that are yet to be sent.",

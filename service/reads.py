@@ -14,6 +14,7 @@ from typing import Final
 from jobs.async_store import AsyncJobStore
 from jobs.errors import JobNotFoundError
 from jobs.record import Job, Status
+from jobs.retention import Retention
 from service.views import view_of
 
 # Rendered jobs that are kept, the least recently asked for leaving first; each has about 3 kB.
@@ -24,8 +25,9 @@ _QUEUED: Final = f'"status":"{Status.QUEUED.value}"'
 class Reads:
     """The reads of one event loop."""
 
-    def __init__(self, store: AsyncJobStore) -> None:
+    def __init__(self, store: AsyncJobStore, retention: Retention) -> None:
         self._store = store
+        self._retention = retention
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
         self._rendered: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
@@ -67,7 +69,7 @@ class Reads:
             if raw is None:
                 waiting.set_exception(JobNotFoundError(job_id))
             elif job_id in positions:
-                waiting.set_result(_render(raw, positions[job_id]))
+                waiting.set_result(self._render(raw, positions[job_id]))
             else:
                 waiting.set_result(self._remembered(job_id, raw))
 
@@ -75,13 +77,14 @@ class Reads:
         """The rendered job; once more only when its record is another than last time."""
         found = self._rendered.get(job_id)
         if found is None or found[0] != raw:
-            found = self._rendered[job_id] = (raw, _render(raw, None))
+            found = self._rendered[job_id] = (raw, self._render(raw, None))
             if len(self._rendered) > _KEPT:
                 self._rendered.popitem(last=False)
         self._rendered.move_to_end(job_id)
         return found[1]
 
-
-def _render(raw: str, position: int | None) -> bytes:
-    job = Job.model_validate_json(raw)
-    return view_of(job, position if job.status is Status.QUEUED else None).model_dump_json().encode()
+    def _render(self, raw: str, position: int | None) -> bytes:
+        job = Job.model_validate_json(raw)
+        queued = job.status is Status.QUEUED
+        view = view_of(job, position if queued else None, self._retention.expires_at(job))
+        return view.model_dump_json().encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 import anyio.to_thread
@@ -17,6 +18,7 @@ from jobs.claims import Claims
 from jobs.doorbell import Doorbell
 from jobs.errors import StoreUnavailableError
 from jobs.record import Job
+from jobs.retention import Retention
 from jobs.settings import Settings
 from jobs.webhooks.outbox import AsyncOutbox
 from service.gate import Gate
@@ -53,6 +55,11 @@ class Rooms:
             await anyio.to_thread.run_sync(lambda: self.doorbell.ring(job.id, device=job.spec.device))
         except StoreUnavailableError as error:
             _log.error("not rung", job_id=job.id, detail=error.message)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """How long jobs are kept."""
+        return Retention.of(self.settings)
 
     async def close(self) -> None:
         """Close every connection."""

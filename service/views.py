@@ -101,6 +101,9 @@ class JobView(_View):
     checkpoint: CheckpointView | None = Field(description="Where it would go on; null where there is none.")
     error: JobError | None = Field(description="Why it failed.")
     result: ResultView | None = Field(description="What it came to; null until it has succeeded.")
+    expires_at: datetime | None = Field(
+        description="When it is deleted with its files; null: it has not ended, or is kept until then."
+    )
     webhook: WebhookView | None
     links: Links
 
@@ -186,7 +189,9 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
-def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> JobView:
+def view_of(
+    job: Job, queue_position: int | None, expires_at: datetime | None = None, secret: str | None = None
+) -> JobView:
     """The job as a client sees it. `secret`: its webhook's, where it may be seen."""
     here = job_path(job.id)
     succeeded = job.status is Status.SUCCEEDED
@@ -224,6 +229,7 @@ def view_of(job: Job, queue_position: int | None, secret: str | None = None) -> 
         checkpoint=_checkpoint_of(job),
         error=job.error,
         result=result,
+        expires_at=expires_at,
         webhook=None if job.webhook is None else _webhook_view(job.webhook, here, secret),
         links=Links(
             self=here,

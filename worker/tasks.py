@@ -25,6 +25,7 @@ from jobs.sweeper import Sweeper
 from jobs.webhooks.outbox import Outbox
 from prune_engine.errors import PruneError
 from worker.app import app, settings
+from worker.cleaner import Cleaner
 from worker.heartbeat import Heartbeat
 from worker.postman import Postman
 from worker.room import Room
@@ -46,9 +47,9 @@ class _Worker:
         self.store = JobStore(self.settings)
         self.doorbell = Doorbell(self.settings)
         self.scratch = Scratch(self.settings.scratch, worker_id)
-        self.supervisor = Supervisor(
-            self.settings, self.store, ArtifactStore(self.settings), self.scratch, worker_id, self.stop
-        )
+        artifacts = ArtifactStore(self.settings)
+        self.supervisor = Supervisor(self.settings, self.store, artifacts, self.scratch, worker_id, self.stop)
+        self.cleaner = Cleaner(self.settings, artifacts, worker_id)
         self.room = Room(self.settings, self.store, worker_id)
         self.outbox = Outbox(self.settings)
         self.postman = Postman(self.settings, self.outbox, Outgoing(self.settings))
@@ -88,6 +89,7 @@ class _Worker:
         """Say goodbye and leave nothing behind."""
         self.heartbeat.stop()
         self.postman.stop()
+        self.cleaner.stop()
         self.outbox.close()
         self.scratch.close()
         self.doorbell.close()
@@ -115,6 +117,7 @@ def _begin(**_: Any) -> None:
         tracing.start(settings, "prunery-worker")
         worker = _Worker(settings)
         worker.heartbeat.start()
+        worker.cleaner.start()
         if settings.webhooks:
             worker.postman.start()
     except (PruneError, OSError) as error:

@@ -29,6 +29,7 @@ QUEUED: Final[dict[str, Any]] = {
     "checkpoint": None,
     "error": None,
     "result": None,
+    "expires_at": None,
     "webhook": None,
     "links": {
         "self": f"/jobs/{JOB_ID}",

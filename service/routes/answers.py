@@ -30,7 +30,7 @@ async def answer_with(
     """The job as it is; with its webhook's secret, where that is to be told."""
     queued = job.status is Status.QUEUED
     position = await rooms.store.queue_position(job.id) if queued else None
-    return in_json(view_of(job, position, secret), status, headers)
+    return in_json(view_of(job, position, rooms.retention.expires_at(job), secret), status, headers)
 
 
 async def answer_accepted(job: Job, rooms: Rooms, secret: str | None = None) -> Response:

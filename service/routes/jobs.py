@@ -118,7 +118,10 @@ async def list_jobs(
     """Newest first. Go on with `after` = the last id of this page while `has_more` is true."""
     page, has_more = await rooms.store.page(limit, after, status, caller.sees)
     positions = await rooms.store.queue_positions([job.id for job in page]) if page else []
-    views = [view_of(job, position) for job, position in zip(page, positions, strict=True)]
+    views = [
+        view_of(job, position, rooms.retention.expires_at(job))
+        for job, position in zip(page, positions, strict=True)
+    ]
     return in_json(JobList(data=views, has_more=has_more))
 
 

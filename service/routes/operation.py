@@ -156,6 +156,7 @@ async def _stored(rooms: Rooms) -> Stored:
         workers=len(workers),
         webhooks={name.removeprefix("webhook:"): n for name, n in counters.items() if name[:8] == "webhook:"},
         webhooks_waiting=webhooks_waiting,
+        cleaned={name.removeprefix("cleaned:"): n for name, n in counters.items() if name[:8] == "cleaned:"},
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.async_store import AsyncJobStore
 from jobs.errors import JobNotFoundError, StoreUnavailableError
+from jobs.retention import Retention
 from jobs.settings import Settings
 from jobs.store import JobStore
 from service.reads import Reads
@@ -20,7 +21,7 @@ def run(settings: Settings, test: Callable[[Reads], Awaitable[None]]) -> None:
     async def with_store() -> None:
         store = AsyncJobStore(settings)
         try:
-            await test(Reads(store))
+            await test(Reads(store, Retention.of(settings)))
         finally:
             await store.close()
 
