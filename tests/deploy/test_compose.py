@@ -10,6 +10,7 @@ import yaml
 from jobs.settings import Settings
 from tests.deploy.files import (
     COMPOSE,
+    ROOT,
     dockerfile_stages,
     filled_in,
     image_environment,
@@ -51,6 +52,20 @@ def test_the_file_follows_the_compose_specification() -> None:
     command = [checker, "--builtin-schema", "vendor.compose-spec", COMPOSE]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_files_can_be_in_a_bucket_instead() -> None:
+    path = ROOT / "deploy/compose.s3.yml"
+    checker = Path(sys.executable).with_name("check-jsonschema")
+    command = [checker, "--builtin-schema", "vendor.compose-spec", path]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    with_bucket = yaml.safe_load(path.read_text())["services"]
+    assert set(with_bucket) == set(OURS)
+    for service in with_bucket.values():
+        names = {entry.partition("=")[0] for entry in service["environment"]}
+        assert {name for name in names if not name.startswith("AWS_")} <= setting_names()
+        assert "ARTIFACTS_URL" in names
 
 
 def test_the_services_are_the_house_s_rooms() -> None:

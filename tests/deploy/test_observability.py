@@ -55,7 +55,14 @@ def test_every_figure_of_an_alert_exists_and_somebody_knows_what_to_do(alert: di
 
 def test_the_figures_of_jobs_are_never_summed_over_apis() -> None:
     """Every API shows the same ones."""
-    shared = ("prunery_job", "prunery_queue", "prunery_workers", "prunery_leases", "prunery_checkpoints")
+    shared = (
+        "prunery_job",
+        "prunery_queue",
+        "prunery_webhook",
+        "prunery_workers",
+        "prunery_leases",
+        "prunery_checkpoints",
+    )
     for expression in [t["expr"] for panel in PANELS for t in panel["targets"]] + [a["expr"] for a in ALERTS]:
         for summed in re.findall(r"sum[^(]*(?:\([^)]*\) *)?\((.*)", expression):
             own = ("prunery_jobs_refused", "prunery_jobs_submitted")
