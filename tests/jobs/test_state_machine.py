@@ -17,14 +17,16 @@ from hypothesis.stateful import (
 )
 
 from jobs.errors import InvalidTransitionError, JobNotFoundError
-from jobs.record import ENDED, HELD, TRANSITIONS, Job, JobError, JobResult, Status
+from jobs.record import ENDED, HELD, TRANSITIONS, Artifact, Job, JobError, JobResult, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.events import Progress
 from tests.stores import a_job
 
-RESULT = JobResult(density=0.1, metrics={}, artifacts=[])
+LEFT = [Artifact(name="model.onnx", bytes=100, sha256="00" * 32)]
+RESULT = JobResult(density=0.1, metrics={}, artifacts=LEFT)
 ERROR = JobError(code="engine_failed", message="no")
+OWNERS = ("ann", "bob")
 PICK = st.integers(0, 10)
 ATTEMPT = st.sampled_from([None, 0, 1, 2])
 
@@ -74,7 +76,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: len(self.known) < 3)
     @rule()
     def create(self) -> None:
-        job = a_job()
+        job = a_job(owner=OWNERS[len(self.known) % 2])
         self.store.create(job)
         self.known[job.id] = [Status.QUEUED]
         self.attempts[job.id] = 0
@@ -221,6 +223,21 @@ class Jobs(RuleBasedStateMachine):
         queued = self.store.ids(Status.QUEUED)
         assert self.store.waiting(False, 100) == queued
         assert [self.store.queue_position(i) for i in queued] == list(range(len(queued)))
+
+    @invariant()
+    def every_owner_s_indexes_have_its_jobs_and_no_other(self) -> None:
+        redis, layout = self.store._redis, self.store._layout
+        jobs = self.store.page(100)[0]
+        for owner in OWNERS:
+            own = [job for job in jobs if job.owner == owner]
+            assert self.store.page(100, owner=owner) == (own, False)
+            for status in Status:
+                in_it = [job for job in own if job.status is status]
+                assert self.store.page(100, status=status, owner=owner) == (in_it, False)
+            active = {job.id for job in own if job.status not in ENDED}
+            assert set(redis.zrange(layout.key_active(owner), 0, -1)) == active
+            stored = sum(job.stored_bytes for job in own)
+            assert int(redis.hget(layout.stored, owner) or 0) == stored
 
     @invariant()
     def the_stream_tells_every_move(self) -> None:

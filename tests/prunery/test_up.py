@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,15 +16,19 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from jobs.artifacts import ArtifactStore, input_key
+from jobs.keys import KeyStore, Scope
 from jobs.record import Job, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
+from prunery.data_folder import with_store
 from prunery.up import share_processors
 from prunery.valkey import start_server
+from tests.service.certificates import certificate
 from tests.stores import a_job
 from tests.worker.children import write_child, write_fetcher
 
@@ -288,3 +293,22 @@ def test_several_workers_share_the_processors(tmp_path: Path) -> None:
     assert threads(workers=2, child_threads=3) == 3
     assert threads(workers=cores) == 1 or cores == 1
     assert threads(workers=4 * cores) == 1
+
+
+def test_a_network_needs_a_key_first_and_https_is_served(up: Up, data_dir: Path, tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--port", "0", "--workers", "0")
+    refused = up(*options)
+    assert refused.ended() == 2
+    assert "prunery keys create" in refused.said
+    with with_store(Settings(_env_file=None, data_dir=data_dir)) as reachable:
+        keys = KeyStore(reachable)
+        token = keys.create("me", [Scope.JOBS_READ])[1]
+        keys.close()
+    cert, key, authority = certificate(tmp_path)
+    running = up(*options, PRUNERY_TLS_CERT=str(cert), PRUNERY_TLS_KEY=str(key))
+    port = running.ready().rpartition(":")[2]
+    assert running.ready().startswith("https://0.0.0.0:")
+    context = ssl.create_default_context(cafile=str(authority))
+    with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30) as client:
+        assert client.get("/jobs").status_code == 401
+        assert client.get("/jobs", headers={"X-API-Key": str(token)}).status_code == 200

@@ -236,6 +236,8 @@ def test_what_comes_from_elsewhere_needs_a_key_even_where_there_is_none(api: Api
     """As behind a proxy on this machine, or under a server that listens on more than it says."""
     from_elsewhere = {"X-Forwarded-For": "203.0.113.7"}
     assert_problem(api.client.get("/jobs", headers=from_elsewhere), 401, "key_required", None)
+    with running(settings.model_copy(update={"trusted_proxies": ("10.1.2.3",)})) as unproxied:
+        assert unproxied.client.get("/jobs", headers=from_elsewhere).status_code == 200
     with running(settings.model_copy(update={"auth": "off"})) as off:
         assert off.client.get("/jobs", headers=from_elsewhere).status_code == 200
         assert off.client.get("/jobs", headers={"Authorization": "Bearer x"}).status_code == 200

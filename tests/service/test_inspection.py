@@ -277,7 +277,7 @@ class TestChildren:
                 + b"\r\n--f--\r\n"
             )
             head = (
-                b"POST /models/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+                b"POST /models/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
                 b"Content-Type: multipart/form-data; boundary=f\r\n\r\n" % len(body)
             )
             with socket.create_connection((host, int(port)), timeout=10) as connection:
