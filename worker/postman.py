@@ -7,13 +7,14 @@ more only where the worker died between the answer and writing it down, and then
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from datetime import timedelta
 from typing import Final
 
 from jobs.errors import OutgoingFailedError, OutgoingRefusedError, StoreUnavailableError
-from jobs.outgoing import Outgoing
+from jobs.outgoing import Outgoing, host_of
 from jobs.record import now
 from jobs.settings import Settings
 from jobs.webhooks.message import Attempt, State
@@ -23,6 +24,10 @@ from jobs.webhooks.signing import signed_headers
 
 log = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
+# Of these, how many to the same host: one that hangs must not keep everybody else's messages waiting.
+_AT_ONCE_PER_HOST: Final = 2
+_PUT_OFF: Final = (2.0, 6.0)  # seconds, for a message whose host has its share
+_ROUNDS: Final = 100  # claims in a row before the next look
 _LOOK_EVERY: Final = 1.0
 # How much longer than a request a message is claimed: what writing its outcome down may take.
 _MARGIN: Final = 30.0
@@ -40,7 +45,7 @@ class Postman:
         self._outgoing = outgoing
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="postman", daemon=True)
-        self._busy: list[threading.Thread] = []
+        self._busy: dict[threading.Thread, str] = {}  # the host that each sends to
 
     def start(self) -> None:
         """Begin."""
@@ -65,11 +70,26 @@ class Postman:
                 log.exception("webhooks wait")
 
     def _send_off(self) -> None:
-        self._busy = [thread for thread in self._busy if thread.is_alive()]
-        for claimed in self._outbox.claim(_AT_ONCE - len(self._busy), self._claim_seconds):
-            thread = threading.Thread(target=self._guarded, args=(claimed,), name="delivery", daemon=True)
-            thread.start()
-            self._busy.append(thread)
+        for _ in range(_ROUNDS):
+            self._busy = {thread: host for thread, host in self._busy.items() if thread.is_alive()}
+            free = _AT_ONCE - len(self._busy)
+            if free == 0 or self._stop.is_set():
+                return
+            claimed = self._outbox.claim(free, self._claim_seconds)
+            for one in claimed:
+                self._take(one)
+            if not claimed:
+                return
+
+    def _take(self, claimed: Claimed) -> None:
+        """Send a claimed message, or put it off where its host has its share: others come first then."""
+        host = host_of(claimed.webhook.url)
+        if list(self._busy.values()).count(host) >= _AT_ONCE_PER_HOST:
+            self._outbox.put_off(claimed, random.uniform(*_PUT_OFF))  # noqa: S311
+            return
+        thread = threading.Thread(target=self._guarded, args=(claimed,), name="delivery", daemon=True)
+        thread.start()
+        self._busy[thread] = host
 
     def _guarded(self, claimed: Claimed) -> None:
         """Whatever fails here, the message stays claimed for a while and is due again after that."""

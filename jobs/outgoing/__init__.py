@@ -6,6 +6,6 @@ little time and a short answer. `Outgoing` is the only client for such requests.
 """
 
 from jobs.outgoing.client import Answer, Outgoing
-from jobs.outgoing.rules import Rules, Target
+from jobs.outgoing.rules import Rules, Target, host_of
 
-__all__ = ["Answer", "Outgoing", "Rules", "Target"]
+__all__ = ["Answer", "Outgoing", "Rules", "Target", "host_of"]

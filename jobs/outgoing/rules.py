@@ -100,6 +100,14 @@ class Rules:
             )
 
 
+def host_of(url: str) -> str:
+    """The host that a URL names, in small letters; the URL itself where it cannot be understood."""
+    try:
+        return _parsed(url).raw_host.decode().rstrip(".").lower()
+    except OutgoingRefusedError:
+        return url
+
+
 def _parsed(url: str) -> httpx.URL:
     try:
         if len(url) > _LONGEST:

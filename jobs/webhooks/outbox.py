@@ -90,6 +90,14 @@ class Outbox:
             return None
         return Claimed(job_id, webhook, message, secret or "", gone is not None)
 
+    def put_off(self, claimed: Claimed, seconds: float) -> bool:
+        """Give a claimed message back: it is due in so many seconds, and this counts as no attempt."""
+        message = claimed.message.model_copy(update={"claim": None})
+        was = claimed.message.model_dump_json()
+        with availability():
+            call = _swap(self._layout, claimed.job_id, was, message, seconds)
+            return bool(self._redis.eval(*call))
+
     def settle(self, claimed: Claimed, message: Message, due: float | None, outcome: str) -> bool:
         """Write down what became of a claimed message; False: the claim had run out and another has it.
 

@@ -196,6 +196,25 @@ def test_a_receiver_that_hangs_does_not_keep_the_worker_from_ending(
     assert time.monotonic() - began < 12
 
 
+def test_a_host_that_hangs_does_not_keep_the_messages_of_others_waiting(
+    office: Office, plain_receiver: Receiver, eventually: Eventually
+) -> None:
+    def hang(connection: socket.socket, _: bytes) -> None:
+        connection.recv(1)
+
+    office.receiver.behave = hang
+    for _ in range(30):
+        ended(office.store, office.url)
+    other = ended(office.store, f"http://localhost:{plain_receiver.port}/")
+    postman = office.postman(
+        outgoing_seconds=30.0, outgoing_plain_hosts=("localhost",), outgoing_networks=(LOOPBACK, "::1/128")
+    )
+    postman.start()
+    eventually(lambda: office.message(other).state is State.DELIVERED, 20)
+    assert 1 <= len(office.receiver.requests) <= 2
+    postman.stop()
+
+
 def test_a_killed_worker_loses_no_message(office: Office, farm: Farm, eventually: Eventually) -> None:  # noqa: F811
     """The job ends while the receiver is away; the worker is killed; another one delivers."""
     office.receiver.answers(500)
