@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint constraints.txt torch
 COPY pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(project['dependencies'] + project['optional-dependencies']['hf']))" > requirements.txt \
+    python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(project['dependencies'] + [r for extra in ('hf', 'otel') for r in project['optional-dependencies'][extra]]))" > requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt
 
 

@@ -69,7 +69,7 @@ async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | 
 
 
 async def discard(job_id: str, rooms: Rooms) -> None:
-    """Delete a job's files. A store that is away keeps them until somebody finds that no record has them."""
+    """Delete a job's files. A store that is away keeps them until the cleaner finds them without a record."""
     try:
         await rooms.artifacts.delete_prefix(job_id)
     except ArtifactsUnavailableError as error:

@@ -74,7 +74,8 @@ def test_the_requirements_are_those_of_the_project(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert printed.stdout.split("\n")[:-1] == project["dependencies"] + project["optional-dependencies"]["hf"]
+    extras = project["optional-dependencies"]
+    assert printed.stdout.split("\n")[:-1] == project["dependencies"] + extras["hf"] + extras["otel"]
 
 
 def ignored(path: str, patterns: list[str]) -> bool:
