@@ -176,7 +176,7 @@ READY: Final[dict[str, Any]] = {
     "parts": {
         "store": {"ready": True, "detail": "answers"},
         "artifacts": {"ready": True, "detail": "answers"},
-        "disk": {"ready": True, "detail": "artifacts 412.7 GB free, scratch 412.7 GB free"},
+        "disk": {"ready": True, "detail": "artifacts 54.5 GB free, scratch 54.5 GB free"},
         "workers": {"ready": True, "detail": "1 alive"},
     },
 }

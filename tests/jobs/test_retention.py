@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.artifacts import checkpoint_key, input_key, output_key
@@ -74,6 +74,7 @@ ages = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=4000))
 keeps = st.one_of(st.none(), st.floats(min_value=0.01, max_value=400))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(set(Status) - ENDED)), ages, ages, keeps, keeps, st.integers(0, 5))
 def test_nothing_of_a_job_that_has_not_ended_is_ever_removed(
     status: Status,
@@ -99,6 +100,7 @@ def test_nothing_of_a_job_that_has_not_ended_is_ever_removed(
     assert not rules.is_stray(listed, job, NOW)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(ENDED)), ages, st.floats(min_value=0.01, max_value=400))
 def test_what_the_record_of_an_ended_job_names_is_no_stray(
     status: Status, age: timedelta, hours: float
@@ -110,6 +112,7 @@ def test_what_the_record_of_an_ended_job_names_is_no_stray(
     assert retention(stray_hours=hours).is_stray(old, job, NOW)
 
 
+@settings(max_examples=60, deadline=None)
 @given(ages, ages, st.floats(min_value=0.01, max_value=400))
 def test_a_file_without_a_record_is_a_stray_only_when_it_and_its_job_are_old(
     sent: timedelta, modified: timedelta, hours: float
