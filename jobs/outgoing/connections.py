@@ -85,10 +85,13 @@ class GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """A connection to the first of the host's addresses that takes one."""
         failure: Exception | None = None
-        for address in self._addresses(host, port):
+        addresses = self._addresses(host, port)
+        for place, address in enumerate(addresses):
+            # One that swallows everything must leave time for the others.
+            share = self._deadline.seconds() / (len(addresses) - place)
             try:
                 stream = self._tcp.connect_tcp(
-                    str(address), port, timeout=self._deadline.seconds(), socket_options=socket_options
+                    str(address), port, timeout=share, socket_options=socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.artifacts import input_key
 from jobs.record import ModelFile, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
 from tests.disks import fill
 from tests.stores import a_job
+from tests.worker.conftest import Bench
 from tests.worker.test_process import Farm, farm  # noqa: F401
 from worker.room import Room, needed
 
@@ -59,6 +61,20 @@ def test_what_no_longer_waits_is_told_nothing(store: JobStore) -> None:
     store.request_cancel(job.id)
     store.note(job.id, {"type": "warning", "message": "late", "time": 0.0})
     assert warnings(store, job.id) == []
+
+
+def test_a_job_that_fills_the_disk_is_put_back_and_says_so(bench: Bench, small_disk: Path) -> None:
+    """Its record said less than there was, so nobody could know before."""
+    job = bench.submit()
+    large = bench.folder / "large"
+    large.write_bytes(b"1" * (30 * MB))
+    bench.artifacts.put_file(input_key(job.id, "model"), large)
+    bench.supervisor("good", scratch_dir=small_disk).run(job.id)
+    now = bench.store.get(job.id)
+    assert (now.status, now.attempt, now.error) == (Status.QUEUED, 1, None)
+    (reason,) = [event["reason"] for event in bench.events(job, "status") if "reason" in event]
+    assert reason["code"] == "disk_full"  # type: ignore[index]
+    assert [path for path in small_disk.rglob("*") if path.is_file() and path.name != ".lock"] == []
 
 
 def test_a_worker_passes_over_a_large_job_and_takes_it_when_there_is_room(

@@ -6,14 +6,17 @@ import contextlib
 import socket
 import ssl
 import time
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 import trustme
 
 from jobs.errors import ConfigurationError, OutgoingFailedError, OutgoingRefusedError
-from jobs.outgoing import Outgoing
+from jobs.outgoing import Outgoing, Rules
+from jobs.outgoing.connections import Deadline, GuardedBackend
 from jobs.settings import Settings
 from tests.receivers import Receiver, listening, trusting
 
@@ -87,6 +90,20 @@ def test_the_next_address_is_tried_where_one_takes_no_connection(receiver: Recei
     settings = trusting(ca_file, outgoing_networks=("127.0.0.0/8",))
     names = Names(["127.0.0.9", "127.0.0.1"])
     assert Outgoing(settings, names).post(url(receiver), b"", {}).status == 204
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(receiver: Receiver) -> None:
+    class Swallows(httpcore.SyncBackend):
+        def connect_tcp(self, host: str, *args: Any, **options: Any) -> httpcore.NetworkStream:
+            if host == "127.0.0.9":
+                time.sleep(options["timeout"])
+                raise httpcore.ConnectTimeout("timed out")
+            return super().connect_tcp(host, *args, **options)
+
+    lifted = Rules(networks=(ip_network("127.0.0.0/8"),))
+    backend = GuardedBackend(lifted, Deadline(2.0, 1000), Names(["127.0.0.9", "127.0.0.1"]))
+    backend._tcp = Swallows()
+    backend.connect_tcp("hooks.example.com", receiver.port).close()
 
 
 @pytest.mark.parametrize("place", ["https://127.0.0.1/x", "http://169.254.169.254/latest/meta-data/"])

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.errors import ConfigurationError, OutgoingRefusedError
 from jobs.outgoing import Rules
@@ -58,6 +61,27 @@ def test_what_is_no_https_url_is_refused(url: str) -> None:
 def test_an_address_that_is_written_out_is_judged_at_once(host: str) -> None:
     with pytest.raises(OutgoingRefusedError, match="open internet"):
         rules().target(f"https://{host}/")
+
+
+PIECES = (
+    r"https http :// : / // @ # ? [ ] \ % %00 %2e . .. xn-- example.com localhost 127.0.0.1 ::1 0x7f 443 9999"
+)
+pieces = st.sampled_from([*PIECES.split(), " ", "\n", "\u3002", "\u2100"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(max_size=80), st.lists(pieces, max_size=12).map("".join)))
+def test_any_text_is_a_target_or_refused(text: str) -> None:
+    for candidate in (text, f"https://{text}"):
+        try:
+            target = rules().target(candidate)
+        except OutgoingRefusedError:
+            continue
+        assert target.scheme == "https"
+        assert re.fullmatch(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+\]?", target.host)
+        assert 0 < target.port < 65_536
+        assert target.path.startswith("/")
+        assert not re.search(r"[\x00-\x20\x7f-\U0010ffff]", target.path + target.header)
 
 
 def test_http_is_for_the_hosts_that_the_settings_name() -> None:
