@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -62,9 +63,11 @@ class SeaweedFS:
         config = self.folder / "s3.json"
         config.write_text(json.dumps({"identities": [_IDENTITY]}))
         names = ("master", "volume", "filer", "s3")
-        ports = free_ports(2 * len(names), self.host)
-        chosen = dict(zip((*names, *(f"{name}.grpc" for name in names)), ports, strict=True))
-        self.s3_port, self._filer_port = chosen["s3"], chosen["filer"]
+        self._ports = free_ports(2 * len(names), self.host)
+        chosen = dict(zip((*names, *(f"{name}.grpc" for name in names)), self._ports, strict=True))
+        self.s3_port, self._filer_port, self._master_port = (
+            chosen[name] for name in ("s3", "filer", "master")
+        )
         options = [f"-{name.replace('.grpc', '.port.grpc')}={port}" for name, port in chosen.items()]
         options = [o if "grpc" in o else o.replace("=", ".port=", 1) for o in options]
         data = self.folder / "data"
@@ -93,19 +96,27 @@ class SeaweedFS:
         """End it."""
         self._process.kill()
         self._process.wait()
+        for port in self._ports:  # what it leaves when it is killed
+            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def _is_ready(self) -> bool:
         try:
             if self._filer("POST", f"/buckets/{BUCKET}/")[0] not in (201, 409):  # made, or there
                 return False
-            connection = http.client.HTTPConnection(self.host, self.s3_port, timeout=5)
-            connection.request("GET", "/")
-            return connection.getresponse().status == 403
+            if self._ask(self.s3_port, "GET", "/")[0] != 403:
+                return False
+            # The bucket's first volume, for which the first upload would wait five seconds.
+            grow = f"/vol/grow?collection={BUCKET}&count=1"
+            return self._ask(self._master_port, "GET", grow)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
     def _filer(self, method: str, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self.host, self._filer_port, timeout=5)
+        return self._ask(self._filer_port, method, path)
+
+    def _ask(self, port: int, method: str, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.host, port, timeout=5)
         connection.request(method, path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read()

@@ -172,6 +172,8 @@ def test_a_job_is_sent_to_one_host_done_on_another_and_fetched_from_a_third(clus
     mine = [line for line in lines if line.get("job_id") == job_id]
     assert mine
     assert {line["request_id"] for line in mine} == {"req-from-the-person"}
+    sent = [json.loads(line) for line in cluster.network.log("api-a").splitlines() if job_id in line]
+    assert "req-from-the-person" in {line["request_id"] for line in sent}
     # Nothing of the job is on a host but what it needed there while it ran.
     left = [
         p for host in ("api-a", "api-b", "worker-a") for p in (cluster.folder / host).rglob(f"*{job_id}*")
