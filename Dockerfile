@@ -48,6 +48,11 @@ ENV HOME=/data \
 RUN groupadd --system --gid 10001 prunery \
     && useradd --system --uid 10001 --gid prunery --home-dir /data --no-create-home --shell /usr/sbin/nologin prunery \
     && install --directory --owner=prunery --group=prunery /data /scratch
+# Where the container may make namespaces, models run in them; elsewhere Landlock and seccomp do (docs/architecture/sandbox.md).
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=dependencies /opt/prunery /opt/prunery
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps /wheel/*.whl

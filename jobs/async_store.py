@@ -192,6 +192,12 @@ class AsyncJobStore:
         with availability():
             return list(await self._eval(self._layout.alive()))
 
+    async def sandboxes(self, worker_ids: Iterable[str]) -> list[str | None]:
+        """What the models of each of these workers run in; None where it did not say."""
+        keys = [self._layout.sandbox(worker_id) for worker_id in worker_ids]
+        with availability():
+            return list(await self._redis.mget(keys)) if keys else []
+
     async def totals(self) -> dict[str, int]:
         """Counts since the store began: `created`, `succeeded`, `cancelled`, `failed:<code>`."""
         with availability():

@@ -270,6 +270,10 @@ class Layout:
         """The call that finds the leases that have run out."""
         return Call(LAPSED, (self.leases,), ())
 
+    def sandbox(self, worker_id: str) -> str:
+        """The key of what a worker's models run in."""
+        return f"{self.prefix}sandbox:{worker_id}"
+
     def alive(self, worker_id: str = "", seconds: float = 0.0) -> Call:
         """The call that notes a living worker (or only asks)."""
         return Call(WORKERS, (self.workers,), (worker_id, repr(seconds)))

@@ -295,14 +295,21 @@ class JobStore:
             job = self.get(job_id)
         return job
 
-    def beat(self, worker_id: str, seconds: float) -> None:
-        """Worker `worker_id` lives, and counts as dead unless it says so again within `seconds`."""
+    def beat(self, worker_id: str, seconds: float, sandbox: str = "") -> None:
+        """Worker `worker_id` lives, and counts as dead unless it says so again within `seconds`.
+
+        `sandbox`: what its models run in.
+        """
         with availability():
+            if seconds > 0 and sandbox:
+                self._redis.set(self._layout.sandbox(worker_id), sandbox, px=int(seconds * 1000))
             self._eval(self._layout.alive(worker_id, seconds))
 
     def leave(self, worker_id: str) -> None:
         """Worker `worker_id` stops."""
         self.beat(worker_id, 0.0)
+        with availability():
+            self._redis.delete(self._layout.sandbox(worker_id))
 
     def living_workers(self) -> list[str]:
         """The workers that said lately that they live."""

@@ -78,6 +78,7 @@ class Labels:
     model_filename: str | None = None
     data_name: str | None = None
     data_source: Literal["named", "supplied", "memory"] = "supplied"
+    sandbox: str | None = None
 
 
 def prune(
@@ -198,7 +199,7 @@ def _prune(
         weights=last.weights,
         checks=last.checks,
         durations=watch.durations(*(stop.trained.durations for stop in stops)),
-        environment=describe_environment(device, spec),
+        environment=describe_environment(device, spec, labels.sandbox),
         warnings=[*warnings, *stop_warnings(stops), *keeper.warnings],
     )
     return PruneResult(

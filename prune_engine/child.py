@@ -223,6 +223,7 @@ def _labels(about: dict[str, Any]) -> Labels:
         model_filename=about.get("model_filename"),
         data_name=about.get("dataset_name"),
         data_source=about.get("dataset_source", "supplied"),
+        sandbox=about.get("sandbox"),
     )
 
 

@@ -30,8 +30,8 @@ def choose_device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def describe_environment(device: torch.device, spec: PruneSpec) -> Environment:
-    """What the report says of the place where the run was done."""
+def describe_environment(device: torch.device, spec: PruneSpec, sandbox: str | None = None) -> Environment:
+    """What the report says of the place where the run was done; `sandbox`: what it was started in."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return Environment(
         prunery=version("prunery"),
@@ -41,6 +41,7 @@ def describe_environment(device: torch.device, spec: PruneSpec) -> Environment:
         device=f"{device.type}: {name}",
         threads=torch.get_num_threads(),
         seed=spec.seed,
+        sandbox=sandbox,
     )
 
 

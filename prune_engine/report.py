@@ -216,6 +216,7 @@ class Environment(_Part):
     device: str
     threads: int
     seed: int
+    sandbox: str | None = None
 
 
 class FrontierStop(_Part):

@@ -144,6 +144,10 @@ class Child:
         for reader in self._readers:
             reader.join(_FLED)
 
+    def exceeded(self) -> str | None:
+        """Which limit of all its processes together it was ended for, in words."""
+        return self._exceeded
+
     def crash_reason(self) -> str:
         """Why it ended, in words, from its exit status."""
         if self._exceeded is not None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from jobs.errors import StoreUnavailableError
+from jobs.sandbox.choice import sandbox_of
 from jobs.settings import Settings
 from jobs.store import JobStore
 from jobs.sweeper import Sweeper
@@ -46,7 +47,7 @@ class Heartbeat:
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        self._store.beat(self._worker_id, self._dead_after)
+        self._say_alive()
         self._thread.start()
 
     def stop(self) -> None:
@@ -63,8 +64,11 @@ class Heartbeat:
         while not self._stop.wait(self._settings.heartbeat_seconds):
             self._guarded(self._beat)
 
+    def _say_alive(self) -> None:
+        self._store.beat(self._worker_id, self._dead_after, sandbox_of(self._settings).description)
+
     def _beat(self) -> None:
-        self._store.beat(self._worker_id, self._dead_after)
+        self._say_alive()
         self._sweeper.take_away_lapsed()
         waiting = [] if self._busy() else self._sweeper.waiting()
         self._sweeper.ring([job for job in waiting if job.id in self._waiting])

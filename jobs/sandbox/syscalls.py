@@ -22,6 +22,7 @@ NEWEST: Final = 469
 
 # name: (x86_64, aarch64); None where an architecture does not have the call.
 NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
+    "landlock_create_ruleset": (444, 444),
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),

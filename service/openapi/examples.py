@@ -171,13 +171,15 @@ DATASETS: Final[dict[str, Any]] = {
     "has_more": False,
 }
 HEALTH: Final[dict[str, Any]] = {"status": "ok"}
+_SANDBOX: Final = "Landlock 7 (its own files) and seccomp (no network)"
 READY: Final[dict[str, Any]] = {
     "status": "ready",
     "parts": {
         "store": {"ready": True, "detail": "answers"},
         "artifacts": {"ready": True, "detail": "answers"},
         "disk": {"ready": True, "detail": "artifacts 54.5 GB free, scratch 54.5 GB free"},
-        "workers": {"ready": True, "detail": "1 alive"},
+        "workers": {"ready": True, "detail": f"1 alive; models run in {_SANDBOX}"},
+        "sandbox": {"ready": True, "detail": _SANDBOX},
     },
 }
 NOT_READY: Final[dict[str, Any]] = {

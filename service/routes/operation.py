@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.disk import check_room, in_words
 from jobs.errors import StoreUnavailableError
 from jobs.record import sent_at
+from jobs.sandbox.choice import sandbox_of
 from prune_engine import __version__
 from prune_engine.errors import PruneError
 from service.figures import Stored
@@ -41,7 +42,7 @@ class Readiness(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: str = Field(description="`ready`, or `not ready`.", examples=["ready"])
-    parts: dict[str, Part] = Field(description="`store`, `artifacts`, `disk` and `workers`.")
+    parts: dict[str, Part] = Field(description="`store`, `artifacts`, `disk`, `workers` and `sandbox`.")
 
 
 class Health(BaseModel):
@@ -105,12 +106,13 @@ async def health() -> Any:
 )
 async def readiness(request: Request, rooms: InRooms) -> Any:
     """For a readiness probe: `parts` says what is missing; why, only to who has a key where one is needed."""
-    names = ("store", "artifacts", "disk", "workers")
-    checks = (rooms.store.ping(), rooms.artifacts.ping(), _disk(rooms), _workers(rooms))
+    names = ("store", "artifacts", "disk", "workers", "sandbox")
+    checks = (rooms.store.ping(), rooms.artifacts.ping(), _disk(rooms), _workers(rooms), _sandbox(rooms))
     parts = dict(zip(names, await asyncio.gather(*map(_check, checks)), strict=True))
     if not (await rooms.gate.whoever(request)).known:
         parts = {name: part.model_copy(update={"detail": ""}) for name, part in parts.items()}
-    ready = all(part.ready for part in parts.values())
+    # Without a sandbox this API looks through no model; jobs it takes all the same.
+    ready = all(part.ready for name, part in parts.items() if name != "sandbox")
     answer = Readiness(status="ready" if ready else "not ready", parts=parts)
     return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
 
@@ -171,10 +173,15 @@ async def _disk(rooms: Rooms) -> str:
 
 
 async def _workers(rooms: Rooms) -> str:
-    living = len(await rooms.store.living_workers())
+    living = await rooms.store.living_workers()
     if not living:
         raise PruneError("no worker lives; start one: prunery worker")
-    return f"{living} alive"
+    said = sorted({sandbox for sandbox in await rooms.store.sandboxes(living) if sandbox})
+    return "; ".join([f"{len(living)} alive", *(f"models run in {sandbox}" for sandbox in said)])
+
+
+async def _sandbox(rooms: Rooms) -> str:
+    return (await asyncio.to_thread(sandbox_of, rooms.settings)).description
 
 
 async def _check(asked: Awaitable[str | None]) -> Part:

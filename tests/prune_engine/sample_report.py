@@ -210,6 +210,7 @@ def sample_report(
             "device": "cpu",
             "threads": 2,
             "seed": seed,
+            "sandbox": None if bare else "bubblewrap (its own files, processes and network) and seccomp",
         },
         "warnings": [] if bare else ["The graph's input lists no width; 32 was taken from the data."],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -22,6 +23,7 @@ from jobs.store import JobStore
 from prune_engine.inspection import Inspection
 from service import inspector
 from service.openapi.inspections import EXAMPLE
+from tests.jobs.sandbox.attacker import Way, skip_unless_here
 from tests.processes import running_for
 from tests.prune_engine import inspected
 from tests.service.conftest import Api, running
@@ -343,6 +345,55 @@ class TestChildren:
         with running(settings.model_copy(update={"inspect_memory_bytes": 90_000_000})) as api:
             response = look(api)
             assert response.json()["code"] in ("out_of_memory", "inspection_crashed", "internal_error")
+
+    @pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+    def test_it_reaches_nothing(
+        self, settings: Settings, tmp_path: Path, store: JobStore, sandbox: str
+    ) -> None:
+        skip_unless_here(Way(sandbox))
+        secret = settings.data_dir / "artifacts" / "job_1" / "model"
+        secret.parent.mkdir(parents=True)
+        secret.write_text("hidden")
+        with socket.create_server(("127.0.0.1", 0)) as service:
+            body = f"""
+import json, socket
+got = []
+for name, act in [
+    ("file", lambda: open({str(secret)!r}).read()),
+    ("parent", lambda: open("/proc/{os.getpid()}/environ").read()),
+    ("connection", lambda: socket.create_connection(("127.0.0.1", {service.getsockname()[1]}), 2)),
+    ("kill", lambda: os.kill({os.getpid()}, 0)),
+    ("write", lambda: open({str(tmp_path / "escaped")!r}, "w")),
+]:
+    try: act()
+    except OSError: continue
+    got.append(name)
+message = f"what could be reached from inside: {{got}}"
+print(json.dumps(dict(type="error", code="model_invalid", message=message)))
+"""
+            with standing_in(settings, tmp_path, body, sandbox=sandbox) as api:
+                assert (
+                    assert_problem(look(api), 422, "model_invalid", "model")
+                    == "what could be reached from inside: []"
+                )
+        assert not (tmp_path / "escaped").exists()
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            ("for n in range(9): (folder / str(n)).write_bytes(bytes(9_000))\ntime.sleep(60)", "may write"),
+            (
+                "import mmap\nm = mmap.mmap(-1, 300_000_000)\nm[::4096] = bytes(73243)\ntime.sleep(60)",
+                "memory",
+            ),
+        ],
+    )
+    def test_what_all_its_processes_take_is_limited(
+        self, settings: Settings, tmp_path: Path, body: str, reason: str
+    ) -> None:
+        changed = {"inspect_memory_bytes": 200_000_000, "max_model_bytes": 5_000}
+        with standing_in(settings, tmp_path, body, **changed) as api:
+            assert reason in assert_problem(look(api), 422, "inspection_crashed")
 
     def test_processor_time_is_limited(self, settings: Settings, tmp_path: Path) -> None:
         body = "\nwhile True: pass"

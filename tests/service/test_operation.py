@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobs.figures import MEMORY_BOUNDS, observed
 from jobs.record import JobError
+from jobs.sandbox import choice
+from jobs.sandbox.choice import sandbox_of
 from jobs.settings import Settings
 from jobs.store import JobStore
 from tests.service.conftest import Api, running
+from tests.service.samples import assert_problem, small_onnx
 from tests.stores import a_job
 
 
@@ -26,10 +31,32 @@ def test_readiness_says_which_part_is_missing(api: Api, store: JobStore) -> None
         "artifacts": True,
         "disk": True,
         "workers": False,
+        "sandbox": True,
     }
     assert "no worker lives" in parts["workers"]["detail"]
-    store.beat("worker-1", 30)
-    assert api.client.get("/readyz").status_code == 200
+    store.beat("worker-1", 30, "a box of sand")
+    ready = api.client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["parts"]["workers"]["detail"] == "1 alive; models run in a box of sand"
+    assert ready.json()["parts"]["sandbox"]["detail"] == sandbox_of(api.settings).description
+
+
+def test_without_a_sandbox_no_model_is_looked_through_and_jobs_are_taken(
+    settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_WAYS", ())
+    choice._found.cache_clear()
+    try:
+        with running(settings) as api:
+            store.beat("worker-1", 30)
+            ready = api.client.get("/readyz")
+            assert ready.status_code == 200
+            assert not ready.json()["parts"]["sandbox"]["ready"]
+            assert api.submit().status_code == 202
+            refused = api.client.post("/models/inspect", files={"model": ("net.onnx", small_onnx())})
+            assert "SANDBOX=off" in assert_problem(refused, 503, "sandbox_unavailable")
+    finally:
+        choice._found.cache_clear()
 
 
 def test_a_store_that_is_away_is_named(settings: Settings) -> None:

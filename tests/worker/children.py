@@ -108,6 +108,7 @@ PROGRAMS = {
         "(folder / 'out' / 'model.onnx').write_text('x')\n(folder / 'out' / 'report.json').write_text('{}')\n"
         "say(type='done', density=0.1, metrics={}, outputs=['model.onnx', 'report.json', '../spec.json'])"
     ),
+    "fills_the_disk": ("for n in range(40): (folder / str(n)).write_bytes(bytes(1_000_000))\ntime.sleep(60)"),
     "tells_its_environment": "say(type='warning', message=json.dumps(dict(os.environ)))\ndone()",
     "tells_its_folder": (
         "say(type='warning', message=json.dumps({p.name: p.read_text() for p in folder.glob('*.*')}))\ndone()"

@@ -10,6 +10,8 @@ import pytest
 from jobs.artifacts import key_of
 from jobs.record import DatasetRef, Job, JobError, Status
 from jobs.sandbox.choice import sandbox_of
+from prune_engine.spec import PruneSpec
+from tests.jobs.sandbox.attacker import Way, skip_unless_here
 from tests.processes import running_for
 from tests.worker.children import write_fetcher
 from tests.worker.conftest import MODEL, Bench
@@ -248,3 +250,24 @@ def test_an_upload_that_is_not_there_fails_the_job(bench: Bench) -> None:
     error = bench.store.get(job.id).error
     assert error is not None
     assert error.code == "artifact_not_found"
+
+
+def test_a_run_over_a_limit_of_all_its_processes_fails_and_is_not_tried_again(bench: Bench) -> None:
+    job = bench.run("fills_the_disk", job_disk_bytes=5_000_000)
+    assert job.error is not None
+    assert job.error.code == "limit_exceeded"
+    assert "5,000,000 bytes that it may write" in job.error.message
+    assert job.attempt == 1
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+def test_a_run_that_needs_what_the_sandbox_cannot_give_is_told_so(bench: Bench, sandbox: str) -> None:
+    skip_unless_here(Way(sandbox))
+    job = bench.submit(PruneSpec.model_validate({"density": 0.1, "gpus": 2, "device": "cuda"}))
+    bench.supervisor("good", sandbox=sandbox).run(job.id)
+    ended = bench.store.get(job.id)
+    if sandbox == "bubblewrap":
+        assert ended.status is Status.SUCCEEDED
+    else:
+        assert ended.error is not None
+        assert ended.error.code == "sandbox_unavailable"

@@ -128,9 +128,10 @@ attempt("chroot", lambda: os.chroot(folder))
 
 
 @pytest.fixture
-def file_beside_python() -> Iterator[Path]:
-    """A file that can be seen inside, as the libraries can."""
-    path = Path(sys.prefix) / f"prunery-test-{secrets.token_hex(4)}"
+def file_beside_python(tmp_path: Path) -> Iterator[Path]:
+    """A file that can be seen inside, as the libraries can, where Python is ours to write to."""
+    place = Path(sys.prefix) if os.access(sys.prefix, os.W_OK) else tmp_path
+    path = place / f"prunery-test-{secrets.token_hex(4)}"
     yield path
     path.unlink(missing_ok=True)
 
