@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from prune_engine.checkpoints import tensors
@@ -68,11 +69,12 @@ class CheckpointFolder:
         self.sweep(record)
 
     def sweep(self, record: Record | None) -> None:
-        """Remove what belongs to no checkpoint any more."""
+        """Remove what belongs to no checkpoint any more; what cannot be removed stays."""
         for pattern in OURS:
             for path in self.path.glob(pattern):
                 if record is None or path.name not in record.files:
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
 
     def record(self) -> Record | None:
         """The record that counts, every file of it looked at; None: there is none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ def budgeted_mask(
     scores: Tensor,
     kept: int,
     layout: Layout,
-    tie_break: Tensor | None = None,
+    tie_break: Callable[[], Tensor] | None = None,
     most: list[int] | None = None,
 ) -> Tensor:
     """Bool mask of exactly `kept` units, the highest scores that the layers' bounds allow.
@@ -41,7 +42,7 @@ def budgeted_mask(
     for i, layer in enumerate(layout.layers):
         part = slice(start, start + layer.units)
         upper = layer.most if most is None else most[i]
-        own = None if tie_break is None else tie_break[part]
+        own = None if tie_break is None else tie_break()[part]
         if upper < layer.units:
             out = ~exact_mask(scores[part], upper, own) if upper else slice(None)
             forced[part][out] = -math.inf

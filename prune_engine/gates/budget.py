@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -70,7 +72,7 @@ def density_shift(logits: Tensor, density: float, noise: float) -> Tensor:
     return (low + high) / 2 * (noise or 1.0)
 
 
-def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | None = None) -> Tensor:
+def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | Callable[[], Tensor] | None = None) -> Tensor:
     """Bool mask of exactly `kept` entries: the highest scores, among equal ones the highest `tie_break`.
 
     Entries equal in both are taken in their order, so that the mask is the same on every device.
@@ -78,7 +80,7 @@ def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | None = None) -> Te
     Args:
         scores: flat, finite.
         kept: 1..scores.numel().
-        tie_break: flat, as long as `scores`.
+        tie_break: flat, as long as `scores`; or what gives it, called only where there are ties to break.
     """
     count = scores.numel()
     if kept >= count:
@@ -88,7 +90,8 @@ def exact_mask(scores: Tensor, kept: int, tie_break: Tensor | None = None) -> Te
     missing = kept - int(mask.sum())
     ties = torch.nonzero(scores == threshold).squeeze(1)
     if tie_break is not None and ties.numel() > missing:
-        ties = ties[torch.sort(tie_break[ties], descending=True, stable=True).indices]
+        breaks = tie_break if isinstance(tie_break, Tensor) else tie_break()
+        ties = ties[torch.sort(breaks[ties], descending=True, stable=True).indices]
     mask[ties[:missing]] = True
     return mask
 
@@ -98,6 +101,6 @@ def _highest(scores: Tensor, rank: int) -> Tensor:
     if scores.device.type != "cpu":
         return torch.topk(scores, rank, sorted=True).values[-1]
     # A third of the memory of `topk`, which sorts pairs of value and place.
-    values = scores.detach().numpy().copy()
+    values = scores.detach().clone().numpy()
     values.partition(len(values) - rank)
     return scores.new_tensor(values[len(values) - rank])

@@ -53,6 +53,7 @@ class Gumbel(Method):
         )
         self._weights = Views(flat.weights)
         self._optimiser = ChunkedAdam(self.gates.logits, settings.gate_epsilon)
+        self._room = self.gates.logits.untyped_storage().nbytes()
         self._density = START_DENSITY
         self._step = 0
 
@@ -117,6 +118,12 @@ class Gumbel(Method):
         """Let go of Adam's moments."""
         self._optimiser.release()
 
+    def forget(self) -> None:
+        """Let go of the logits too: of their memory, which every view of them shares."""
+        storage = self.gates.logits.untyped_storage()
+        if storage.resizable():
+            storage.resize_(0)
+
     def _rate(self, progress: float) -> float:
         return one_cycle(progress, self.settings.gate_learning_rate)
 
@@ -124,8 +131,9 @@ class Gumbel(Method):
         """The gates of the highest logits; among equal ones those of the largest weights."""
         if isinstance(self.gates, GroupGates):
             return self.gates.mask()
-        kept, sizes = self.settings.kept // self.layout.size, self.units.norms(self.flat.weights)
-        return self.units.expand(budgeted_mask(self.gates.logits, kept, self.layout, sizes))
+        kept, logits = self.settings.kept // self.layout.size, self.gates.logits
+        mask = budgeted_mask(logits, kept, self.layout, lambda: self.units.norms(self.flat.weights))
+        return self.units.expand(mask)
 
     def state(self) -> State:
         """Gates, Adam's moments of their logits, and where the schedule is."""
@@ -139,5 +147,8 @@ class Gumbel(Method):
     def load(self, state: State) -> None:
         """Go on from `state()`."""
         self._density, self._step = float(state["density"]), int(state["step"])
+        storage = self.gates.logits.untyped_storage()
+        if storage.nbytes() != self._room:
+            storage.resize_(self._room)
         self.gates.load(part(state, "gates"))
         self._optimiser.load(part(state, "adam"))

@@ -79,6 +79,9 @@ class Method(ABC):
     def release(self) -> None:  # noqa: B027 - most methods have nothing of the kind
         """Let go of what only learning on needs; the mask stays, and `load` brings the rest back."""
 
+    def forget(self) -> None:  # noqa: B027 - as above
+        """Let go of what even the mask follows from; only `load` makes a method of it again."""
+
     @abstractmethod
     def mask(self) -> Tensor:
         """The mask of exactly `settings.kept` prunable weights, flat, bool."""

@@ -103,6 +103,7 @@ class PruningPhase:
         """Let go of what only training on with open gates needs; `load` brings it back."""
         self.optimiser.release()
         self._method.release()
+        self._method.forget()
 
     def state(self) -> State:
         """Values, their optimiser, and the method's own state."""
@@ -213,8 +214,9 @@ class FixedMaskPhase:
         that are not trained stay what they are, zeros among them.
         """
         if self._trains:
-            kept = self._values[: self._kept]
-            kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
+            # In parts, as what lies between is as long as what is nudged.
+            for kept in torch.split(self._values[: self._kept], chunk_length(self._values.device)):
+                kept.copy_(torch.where(kept < 0.0, kept.clamp_max(-NUDGE), kept.clamp_min(NUDGE)))
         self._flat.shown.index_copy_(0, self._index, self._values)
         self._flat.values.copy_(self._flat.shown)
 

@@ -139,3 +139,14 @@ def test_a_fork_leaves_the_count_of_steps_and_the_curve() -> None:
     assert run.clock.step > step
     assert run.curve.points == points
     assert run.phase is run.pruning
+
+
+def test_logits_take_no_memory_once_the_mask_is_known() -> None:
+    run = begin(*tiny(), density=0.5, epochs=8)
+    go_on(run, 0.2)
+    logits = run.method.gates.logits  # type: ignore[attr-defined]
+    kept, before = take(run), logits.clone()
+    go_on(run)
+    assert logits.untyped_storage().nbytes() == 0
+    restore(run, kept)
+    assert torch.equal(logits, before)
