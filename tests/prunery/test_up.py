@@ -180,7 +180,7 @@ def test_it_comes_up_answers_and_ends_without_a_trace(
         assert answer.status == 200
     submit(running)
     tree = running.tree_with_child()
-    assert len(tree) in (5, 6)  # the store, the API, two workers, a child, and soon its guard
+    assert len(tree) >= 5  # the store, the API, two workers, a child; and soon its guard and what shuts it in
     running.process.send_signal(number)
     assert running.ended() == 0
     assert all_gone(tree, 1)

@@ -12,8 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.conditions import Conditions
 from jobs.connection import connect
+from jobs.errors import StoreUnavailableError
 from jobs.keys import KeyStore, Scope
+from jobs.record import Job
 from jobs.settings import Settings
 from jobs.store import JobStore
 from tests.service.conftest import Api, running
@@ -207,3 +210,24 @@ def test_a_request_that_lost_its_claim_makes_nothing(
     assert ids(store) == []
     assert api.stored() == []
     assert claims.get(the_claim(claims, settings)) == "running:another"
+
+
+def test_a_job_whose_making_was_not_confirmed_keeps_its_files_and_is_found_again(
+    api: Api, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has the record, and the connection breaks before it says so."""
+    jobs = api.server._app.state.rooms.store
+    create = jobs.create
+
+    async def unheard(job: Job, conditions: Conditions, **more: Any) -> None:
+        await create(job, conditions, **more)
+        raise StoreUnavailableError("the job store does not answer")
+
+    monkeypatch.setattr(jobs, "create", unheard)
+    assert_problem(post(api.client, "k"), 503, "store_unavailable", None)
+    monkeypatch.undo()
+    [job_id] = ids(store)
+    assert (api.artifacts / job_id / "input" / "model").exists()
+    again = post(api.client, "k")
+    assert (again.status_code, again.json()["id"]) == (202, job_id)
+    assert again.headers["idempotency-replayed"] == "true"
