@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_engine import network_guard
+from prune_engine.catalogue import is_from_hub
 from prune_engine.checkpoints.stopping import EXIT_STATUS, Stop, StoppedError
 from prune_engine.errors import ModelTooLargeError, OutOfMemoryError, PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent, StoppedEvent
@@ -105,6 +107,8 @@ def inspect(folder: Path) -> int:
 def fetch(name: str, datasets_dir: Path | None, cache_dir: Path | None) -> int:
     """Get a named data set and say where it lies, as `{"path": ...}`; the exit statuses are `run`'s."""
     say = _claim_stdout()
+    if is_from_hub(name):
+        network_guard.install()  # its files may name any address
     return _guarded(lambda: _fetch(name, datasets_dir, cache_dir, say), say)
 
 

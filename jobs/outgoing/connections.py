@@ -18,8 +18,8 @@ from typing import Any, Final
 import httpcore
 
 from jobs.errors import OutgoingFailedError, OutgoingRefusedError
-from jobs.outgoing.addresses import Address, read_address
 from jobs.outgoing.rules import Rules
+from prune_engine.addresses import Address, read_address
 
 Resolve = Callable[[str, int], list[str]]
 _MOST_ADDRESSES: Final = 16

@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 
 from jobs.errors import ConfigurationError, OutgoingRefusedError
-from jobs.outgoing.addresses import Address, Network, is_open, is_within, read_address
 from jobs.settings import Settings
+from prune_engine.addresses import Address, Network, is_open, is_within, read_address
 
 _LONGEST: Final = 2048
 _HOST: Final = re.compile(r"[a-z0-9_.-]{1,253}|\[?[0-9a-f:.]{2,45}\]?")

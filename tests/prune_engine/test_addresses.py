@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.outgoing.addresses import is_open, is_within
+from prune_engine.addresses import is_open, is_within
 
 OPEN = [
     "1.1.1.1",
