@@ -91,7 +91,8 @@ def _remove(folder: Path) -> None:
     def insist(function: Callable[[str], Any], path: str, _: object) -> None:
         with contextlib.suppress(OSError):
             os.chmod(os.path.dirname(path), 0o700)  # noqa: PTH101, PTH120
-            os.chmod(path, 0o700)  # noqa: PTH101
+            if not os.path.islink(path):  # noqa: PTH114
+                os.chmod(path, 0o700)  # noqa: PTH101
             function(path)
 
     shutil.rmtree(folder, onerror=insist)

@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jobs.artifacts import ArtifactStore, checkpoint_key
 from jobs.errors import (
@@ -113,7 +113,8 @@ class Checkpoints:
             if not event.files or len(event.files) > _MOST_FILES:
                 raise OutputsError(f"a checkpoint has {len(event.files)} files")
             for name in event.files:
-                _link(plain_file(folder, name), aside / name)
+                plain_file(folder, name)
+                _link(folder, name, aside / name)
         except (OutputsError, OSError) as error:
             log.warning("%s: a checkpoint was not taken: %s", self._job.id, error)
             shutil.rmtree(aside, ignore_errors=True)
@@ -231,20 +232,31 @@ def _signature(path: Path) -> Signature:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, which stays when the first goes; a copy where links are not allowed."""
+def _link(folder: Path, name: str, target: Path) -> None:
+    """A second name for a file, which stays when the first goes; a copy where links are not allowed.
+
+    The child still runs and may put links in the place of folders at any moment: none is followed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        with contextlib.ExitStack() as files:
-            there = files.enter_context(open(source, "rb", opener=_no_link))
-            here = files.enter_context(target.open("xb"))
-            shutil.copyfileobj(there, here)
+    *parents, last = PurePosixPath(name).parts
+    with contextlib.ExitStack() as opened:
+        place = _opened(str(folder), os.O_DIRECTORY, None, opened)
+        for parent in parents:
+            place = _opened(parent, os.O_DIRECTORY, place, opened)
+        try:
+            os.link(last, target, src_dir_fd=place, follow_symlinks=False)
+        except OSError:
+            there = _opened(last, os.O_NONBLOCK, place, opened)
+            if not stat.S_ISREG(os.fstat(there).st_mode):
+                raise OutputsError(f"{name} is no plain file") from None
+            with open(there, "rb", closefd=False) as content, target.open("xb") as here:
+                shutil.copyfileobj(content, here)
     if not stat.S_ISREG(target.lstat().st_mode):
         target.unlink()
-        raise OutputsError(f"{source.name} is no plain file")
+        raise OutputsError(f"{name} is no plain file")
 
 
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
+def _opened(name: str, flags: int, place: int | None, opened: contextlib.ExitStack) -> int:
+    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=place)
+    opened.callback(os.close, handle)
+    return handle

@@ -61,3 +61,16 @@ def test_what_a_living_worker_uses_stays_and_what_a_dead_one_left_goes(tmp_path:
         Scratch(tmp_path, "new")
         assert folder.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["living", "new"]
+
+
+def test_what_a_link_leads_to_keeps_its_rights(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    outside.chmod(0o644)
+    scratch = Scratch(tmp_path / "scratch", "worker-1")
+    with scratch.folder("job_1") as folder:
+        locked = folder / "locked"
+        locked.mkdir()
+        (locked / "link").symlink_to(outside)
+        locked.chmod(0o500)
+    assert outside.stat().st_mode & 0o777 == 0o644
