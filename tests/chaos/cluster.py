@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -23,6 +23,7 @@ from jobs.record import ENDED, Job, Status
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prunery.valkey import PrivateServer, start_server
+from tests.processes import program_of
 from tests.stores import a_job
 from tests.switch import Switch
 from tests.worker.children import write_child, write_fetcher
@@ -69,6 +70,7 @@ class Cluster:
             "lease_seconds": 3.0,
             "lease_renew_seconds": 0.5,
             "stop_grace_seconds": 5.0,
+            "sandbox": "off",  # the child keeps its journal outside of its folder
         }
         self.settings = Settings(_env_file=None, **(defaults | settings))
         self.store = JobStore(self.settings)
@@ -122,12 +124,14 @@ class Cluster:
         return next((w for w in self.workers if w.pid == pid and w.poll() is None), None)
 
     def child_of(self, job: Job) -> psutil.Process | None:
-        """The child process of a running job."""
-        started = [s.event for s in self.store.events(job.id) if s.event["type"] == "started"]
-        with contextlib.suppress(psutil.Error):
-            if len(started) == job.attempt:
-                return psutil.Process(int(started[-1]["pid"]))
-        return None
+        """The child process of a running job; its own name for itself may mean nothing outside of it."""
+        if job.lease is None:
+            return None
+        folder = self.settings.scratch / job.lease.owner / f"{job.id}-{job.attempt}"
+        try:
+            return psutil.Process(program_of(folder))
+        except (ValueError, psutil.Error):  # it has not started yet, or is gone
+            return None
 
     # Jobs
 
@@ -149,11 +153,12 @@ class Cluster:
         return jobs
 
     def running(self) -> list[Job]:
-        """The jobs whose child has done a step under its present worker."""
+        """The jobs whose present child has done some steps, and kept a checkpoint of them."""
         found = []
         for job_id in self.store.ids(Status.RUNNING):
             job = self.store.get(job_id)
-            if job.lease is not None and self.child_of(job) is not None:
+            at_work = job.checkpoint is not None and job.checkpoint.attempt == job.attempt
+            if at_work and self.child_of(job) is not None:
                 found.append(job)
         return found
 
@@ -234,7 +239,8 @@ class Cluster:
         named = set()
         for job in jobs:
             now = self.store.get(job.id)
-            named |= {f"{job.id}/input/model"}
+            named |= {input_key(job.id, "model")}
+            named |= {input_key(job.id, "data")} if now.dataset.source == "supplied" else set()
             named |= {key_of(job.id, file) for file in (now.result.artifacts if now.result else ())}
         here = {key for job in jobs for key in self.artifacts.keys(job.id)}
         scratch = self.settings.scratch
@@ -271,10 +277,18 @@ class Cluster:
         self.server.part.process.wait()
 
 
+Made = TypeVar("Made", bound=Cluster)
+
+
 @contextlib.contextmanager
-def cluster(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Cluster]:
+def cluster(
+    folder: Path,
+    workers: int = 2,
+    kind: type[Made] = Cluster,
+    **settings: Any,  # type: ignore[assignment]
+) -> Iterator[Made]:
     """A cluster with its workers started."""
-    made = Cluster(folder, **settings)
+    made = kind(folder, **settings)
     try:
         for _ in range(workers):
             made.worker()

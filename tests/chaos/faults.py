@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.record import Job, Status
 from tests.chaos.cluster import Cluster
+from tests.switch import Switch
 
 Fault = Callable[[Cluster, list[Job]], int]
 
@@ -113,6 +114,8 @@ FAULTS: tuple[Fault, ...] = (
     duplicates,
     lost_messages,
 )
+# For trainings that take longer than the children of the others.
+ENGINE_FAULTS: tuple[Fault, ...] = (killed_children, killed_workers_and_children, deploys)
 
 
 def full_disk(cluster: Cluster, jobs: list[Job]) -> int:
@@ -125,6 +128,14 @@ def full_disk(cluster: Cluster, jobs: list[Job]) -> int:
         filler.unlink()
         time.sleep(1.0)
     return 2
+
+
+def store_of_files_away(cluster: Cluster, jobs: list[Job], switch: Switch, seconds: float) -> int:
+    """the object store answers 503"""
+    cluster.eventually(lambda: cluster.running() or _over(cluster, jobs))
+    with switch.away():
+        time.sleep(seconds)
+    return switch.refused
 
 
 def _each_once(cluster: Cluster, jobs: list[Job], times: int, act: Callable[[Job], bool]) -> int:
