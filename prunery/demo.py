@@ -5,6 +5,7 @@ It needs nothing but this package: the data set is scikit-learn's digits, the se
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from jobs.errors import SandboxUnavailableError
+from jobs.sandbox.choice import sandbox_of
+from jobs.settings import Settings
 from prune_engine.events import ProgressEvent, StageEvent, parse_event
 from prune_engine.report import Report
 from prunery.display import RunDisplay, show_report
@@ -36,7 +40,7 @@ def main() -> int:
     console.print(f"[bold]2[/] prunery up --port {port}")
     with tempfile.TemporaryDirectory(prefix="prunery-demo-") as data_dir:
         command = [sys.executable, "-m", "prunery", "up", "--port", str(port), "--data-dir", data_dir]
-        service = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        service = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | sandbox())
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as client:
                 _wait_until_ready(client, service)
@@ -44,6 +48,22 @@ def main() -> int:
         finally:
             service.terminate()
             service.wait(timeout=30)
+
+
+def sandbox() -> dict[str, str]:
+    """What to add to the environment: where this machine has no sandbox the demo does without.
+
+    It prunes nobody's model but its own. Whoever has chosen a sandbox gets that one.
+    """
+    settings = Settings()
+    if settings.sandbox != "auto":
+        return {}
+    try:
+        sandbox_of(settings)
+    except SandboxUnavailableError as error:
+        console.print(f"  SANDBOX=off, as this is our own model: {error.message}")
+        return {"SANDBOX": "off"}
+    return {}
 
 
 def train_digits(path: Path) -> float:
