@@ -187,6 +187,11 @@ class AsyncJobStore:
                 job = await self.get(job_id)
             return job
 
+    async def waiting(self, gpu: bool, limit: int) -> list[str]:
+        """The first of the queued jobs that need a GPU, or that any worker may take."""
+        with availability():
+            return list(await self._redis.zrange(self._layout.waiting(gpu), 0, limit - 1))
+
     async def living_workers(self) -> list[str]:
         """The workers that said lately that they live."""
         with availability():

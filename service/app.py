@@ -17,6 +17,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.async_store import AsyncJobStore
 from jobs.claims import Claims
 from jobs.doorbell import Doorbell
+from jobs.errors import JobNotFoundError, StoreUnavailableError
 from jobs.outgoing import Rules
 from jobs.retention import Retention
 from jobs.settings import Settings
@@ -34,6 +35,7 @@ from service.rooms import Rooms
 from service.routes import control, datasets, events, files, jobs, models, operation, webhooks
 
 _log = structlog.get_logger("service")
+_RUNG = 20  # of each queue: whoever has done a job rings for the next
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -88,15 +90,29 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics) -> Async
     app.state.rooms = rooms
     # The first submission would otherwise wait for Celery's import.
     warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "celery.app.amqp"))
+    sweeping = asyncio.create_task(_ring_for_who_waits(rooms, warming))
     _log.info("started", artifacts=settings.artifacts)
     try:
         yield
     finally:
         rooms.stopping.set()
+        sweeping.cancel()
         await warming
         await rooms.close()
         await asyncio.to_thread(tracing.close)
         _log.info("stopped")
+
+
+async def _ring_for_who_waits(rooms: Rooms, warming: asyncio.Task[Any]) -> None:
+    """What an earlier process accepted and had no time to ring for; workers look after the rest."""
+    await asyncio.shield(warming)
+    try:
+        for gpu in (False, True):
+            for job_id in await rooms.store.waiting(gpu, _RUNG):
+                with contextlib.suppress(JobNotFoundError):
+                    await rooms.ring(await rooms.store.get(job_id))
+    except StoreUnavailableError as error:
+        _log.info("nobody rung for", detail=error.message)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,11 @@ import httpx
 import redis
 
 from jobs.record import Checkpoint, JobError, Status, now
+from jobs.settings import Settings
 from jobs.store import JobStore
-from tests.service.conftest import Api
+from tests.service.conftest import Api, running
 from tests.service.samples import assert_problem
+from tests.stores import a_job
 
 LOST = JobError(code="worker_lost", message="gone")
 
@@ -71,6 +73,15 @@ def test_a_failed_job_is_retried_with_its_error_forgotten(api: Api, store: JobSt
         assert (answer.status_code, answer.json()["status"]) == (202, "queued")
     again = answer.json()
     assert (again["error"], again["finished_at"], again["queue_position"]) == (None, None, 0)
+
+
+def test_an_api_that_starts_rings_for_who_waits(settings: Settings, store: JobStore) -> None:
+    store.create(a_job())
+    with running(settings) as api:
+        until = time.monotonic() + 20
+        while rung(api) != 1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_what_cannot_be_asked_for_is_refused_with_a_reason(api: Api, store: JobStore) -> None:
