@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: setup setup-dev demo up test test-chaos check bench bench-accuracy docs docs-tables clean
+.PHONY: setup setup-dev demo up test test-chaos fuzz audit check bench bench-accuracy docs docs-tables clean
 
 setup: .venv/.runtime
 setup-dev: .venv/.dev
@@ -38,6 +38,12 @@ test: setup-dev      ## the test suite
 
 test-chaos: setup-dev   ## jobs whose processes, connections and disks fail; minutes
 	@$(BIN)/python -m pytest -m chaos $(ARGS)
+
+fuzz: setup-dev      ## 20,000 mutated files and 10,000 requests; figures to benchmarks/results/; a quarter of an hour
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+audit: setup-dev     ## the pinned packages against the advisories of PyPI; says so where they cannot be reached
+	@$(BIN)/python deploy/audit.py $(ARGS)
 
 check: setup-dev     ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

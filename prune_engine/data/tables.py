@@ -85,6 +85,18 @@ def _read_batches(file: pq.ParquetFile) -> pa.Table:
 def _from_table(
     table: pa.Table, spec: PruneSpec, name: str, source: Source, tokenizer: Path | None, warnings: list[str]
 ) -> RawData:
+    """The rows; errors as `read_csv`."""
+    try:
+        return _rows(table, spec, name, source, tokenizer, warnings)
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"the table holds values that cannot be used: {str(error)[:300]}") from None
+
+
+def _rows(
+    table: pa.Table, spec: PruneSpec, name: str, source: Source, tokenizer: Path | None, warnings: list[str]
+) -> RawData:
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataEmptyError("the table has no rows")
     names = [str(column) for column in table.column_names]
@@ -172,7 +184,7 @@ def _numbers(column: pa.ChunkedArray, name: str) -> Array:
     _refuse_missing(column, f"column '{name}'")
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
-    values: Array = column.cast(pa.float64()).to_numpy()
+    values: Array = column.cast(pa.float64(), safe=False).to_numpy()
     return values
 
 

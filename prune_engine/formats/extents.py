@@ -8,6 +8,7 @@ for. What cannot be told here ends at the memory and time limits of the process.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -109,7 +110,8 @@ class _Walk:
                 self._note(name, shape, node_name(node), counted=node.op_type not in _VIEWS)
             first = self.shapes.get(node.input[0]) if node.input else None
             whole = None if first is None or None in first else tuple(n for n in first if n is not None)
-            self.numbers.follow(node, whole)
+            with contextlib.suppress(*NONSENSE):  # the importer says what is wrong with the node
+                self.numbers.follow(node, whole)
         return steps
 
     def _results(self, node: NodeProto) -> Sequence[Sizes | None]:
@@ -159,10 +161,11 @@ class _Walk:
         self.total += size if counted else 0
 
     def _control_flow(self, node: NodeProto, bodies: Mapping[str, Body], times: int) -> int:
-        if node.op_type == "Loop" and domain_of(node) == "":
-            return self._loop(node, bodies["body"], times)
-        if node.op_type == "Scan" and domain_of(node) == "":
-            return self._scan(node, bodies["body"], times)
+        if "body" in bodies and domain_of(node) == "":
+            if node.op_type == "Loop":
+                return self._loop(node, bodies["body"], times)
+            if node.op_type == "Scan":
+                return self._scan(node, bodies["body"], times)
         return max(self._nodes(body.nodes, times) for body in bodies.values())  # one branch of an If runs
 
     def _loop(self, node: NodeProto, body: Body, times: int) -> int:

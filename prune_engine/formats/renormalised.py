@@ -80,7 +80,7 @@ class Moments:
     def result(self) -> tuple[Tensor, Tensor]:
         """Mean and variance, float32."""
         assert self._sum is not None  # noqa: S101 - a batch was added
-        assert self._squares is not None  # noqa: S101
+        assert self._squares is not None  # noqa: S101 - set in training
         mean = self._sum / self._count
         variance = (self._squares / self._count - mean.square()).clamp_min(0.0)
         return mean.float(), variance.float()

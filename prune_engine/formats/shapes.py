@@ -10,13 +10,15 @@ import onnx
 
 
 def declared_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:
-    """Value name -> sizes, None where a size is not a number; only values whose rank is declared."""
+    """Value name -> sizes, None where a size is no number or negative; only values whose rank is declared."""
     shapes: dict[str, tuple[int | None, ...]] = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         if value.type.HasField("tensor_type") and tensor.HasField("shape"):
             dims = tensor.shape.dim
-            shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+            shapes[value.name] = tuple(
+                d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in dims
+            )
     for initializer in graph.initializer:
         shapes[initializer.name] = tuple(initializer.dims)
     return shapes

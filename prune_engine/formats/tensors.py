@@ -57,7 +57,7 @@ def element_bits(element_type: int) -> int | None:
 
 def dtype_name(element_type: int) -> str:
     """numpy's name of an ONNX element type, e.g. "float32"."""
-    if element_type == TensorProto.UNDEFINED:
+    if element_type not in _BITS and element_type != TensorProto.STRING:
         return "unknown"
     return str(onnx.helper.tensor_dtype_to_np_dtype(element_type))
 
@@ -75,6 +75,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
             "its data files, or save the model as one file: "
             "onnx.save(onnx.load(path), 'model.onnx', save_as_external_data=False)."
         )
+    if tensor.HasField("segment"):
+        raise ModelError(f"{where} is a segment of a tensor, which nobody reads. Save the model again.")
     if any(size < 0 for size in tensor.dims):
         raise ModelError(
             f"{where} has the shape {list(tensor.dims)}: a size is negative. The file is damaged."

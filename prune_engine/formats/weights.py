@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto
 from prune_engine.formats.aliases import Source
 from prune_engine.formats.contraction import group_count, input_axis
 from prune_engine.formats.flow import Flow
-from prune_engine.formats.graph import Graph, node_name
+from prune_engine.formats.graph import NONSENSE, Graph, node_name, wrong_values
 from prune_engine.formats.operators.dtypes import FLOATS
 from prune_engine.formats.quantised import Quantisation
 from prune_engine.formats.weight_places import vector_places
@@ -78,9 +78,12 @@ class _Finder:
         self.flow.run()
         statistics: Counter[str] = Counter()
         for node in self.flow.nodes:
-            self._weights(node)
-            self._vectors(node)
-            self._arithmetic(node)
+            try:
+                self._weights(node)
+                self._vectors(node)
+                self._arithmetic(node)
+            except NONSENSE as error:
+                raise wrong_values(node, error) from error
             if node.op_type == "BatchNormalization":
                 statistics.update(self._names(node.input[3:5]))
         # What two layers share as statistics, or as statistics and as a scale (the legacy exporter merges

@@ -27,7 +27,9 @@ _DAMAGED = (
     NotImplementedError,
     RuntimeError,
     ValueError,
-    KeyError,
+    LookupError,
+    TypeError,
+    AttributeError,
     RecursionError,
 )
 

@@ -58,7 +58,7 @@ def export(
     """
     try:
         module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+    except Exception as error:  # torch raises whatever its parts raise
         raise ConversionError(f"torch.jit.load refuses the file: {first_line(error)}") from error
     module.eval()
     _refuse_unlisted(module)
@@ -85,6 +85,8 @@ def export(
 
 def _refuse_unlisted(module: torch.jit.ScriptModule) -> None:
     """A second look, at what torch has read: its graph has torch's own names of all operators."""
+    if not hasattr(module, "forward"):
+        raise ConversionError("The TorchScript file has no forward: there is nothing in it that computes.")
     graph = module.inlined_graph  # a copy that its nodes do not keep alive
     waiting: list[Any] = [graph]
     while waiting:

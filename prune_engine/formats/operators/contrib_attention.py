@@ -160,7 +160,7 @@ def _unpacked(query: Tensor, key: Tensor | None, value: Tensor | None, heads: in
     assert key is not None  # noqa: S101  # only a packed query comes alone
     if key.dim() == 5:  # [batch, length, heads, 2, size]
         return [q, *key.permute(3, 0, 2, 1, 4).unbind()]
-    assert value is not None  # noqa: S101
+    assert value is not None  # noqa: S101 - checked before
     return [q, *(part if part.dim() == 4 else split_heads(part, heads) for part in (key, value))]
 
 
