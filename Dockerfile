@@ -29,6 +29,15 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip install --constraint constraints.txt --requirement requirements.txt
 
 
+# What the environment is made of, as CycloneDX. The program that lists it does not come into the image.
+FROM dependencies AS sbom
+COPY deploy/sbom.sh ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --constraint constraints.txt cyclonedx-bom \
+    && ./sbom.sh /opt/prunery/bin/python /src/sbom.cdx.json /opt/sbom/bin/cyclonedx-py
+
+
 FROM python AS wheel
 WORKDIR /src
 COPY . .
@@ -54,6 +63,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends bubblewrap \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=dependencies /opt/prunery /opt/prunery
+COPY --from=sbom /src/sbom.cdx.json /opt/prunery/sbom.cdx.json
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps /wheel/*.whl
 WORKDIR /data

@@ -27,7 +27,7 @@ def render_html(report: Report) -> str:
     reorder or break the text are replaced.
     """
     # The pictures are our own SVG.
-    figures = [(picture, Markup(themed(picture.draw(report)))) for picture in pictures_of(report)]  # noqa: S704
+    figures = [(picture, Markup(themed(picture.draw(report)))) for picture in pictures_of(report)]  # noqa: S704 - our own pictures
     return (
         environment()
         .get_template("report.html")

@@ -196,11 +196,11 @@ def _address(listener: socket.socket, settings: Settings) -> str:
 
 def _answers(address: tuple[Any, ...], settings: Settings) -> bool:
     """Whether the API answers. The socket takes connections before the API does, hence the time limit."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - read, not bound
     connection = http.client.HTTPConnection(host, address[1], timeout=0.5)
     if settings.tls_cert is not None:
         # It is our own process that is asked, by an address that its certificate need not name.
-        context = ssl._create_unverified_context()  # noqa: S323
+        context = ssl._create_unverified_context()  # noqa: S323 - to ourselves
         connection = http.client.HTTPSConnection(host, address[1], timeout=0.5, context=context)
     try:
         connection.request("GET", "/healthz")

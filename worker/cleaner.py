@@ -69,7 +69,7 @@ class Cleaner:
         self._housekeeping.close()
 
     def _clean_on(self) -> None:
-        wait = random.uniform(0.5, 1.0) * min(_FIRST, self._settings.clean_seconds)  # noqa: S311
+        wait = random.uniform(0.5, 1.0) * min(_FIRST, self._settings.clean_seconds)  # noqa: S311 - no secret
         while not self._stop.wait(wait):
             wait = self._settings.clean_seconds
             try:

@@ -85,7 +85,7 @@ class Postman:
         """Send a claimed message, or put it off where its host has its share: others come first then."""
         host = host_of(claimed.webhook.url)
         if list(self._busy.values()).count(host) >= _AT_ONCE_PER_HOST:
-            self._outbox.put_off(claimed, random.uniform(*_PUT_OFF))  # noqa: S311
+            self._outbox.put_off(claimed, random.uniform(*_PUT_OFF))  # noqa: S311 - no secret
             return
         thread = threading.Thread(target=self._guarded, args=(claimed,), name="delivery", daemon=True)
         thread.start()

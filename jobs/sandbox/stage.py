@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(REFUSED)
     command = list(arguments[1:])
     try:
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvp(command[0], command)  # noqa: S606 - no shell, on purpose
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         os._exit(127)

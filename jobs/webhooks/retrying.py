@@ -22,4 +22,4 @@ def seconds_until(retries: Sequence[float], tries: int, headers: Mapping[str, st
         return None
     asked = headers.get("retry-after", "")
     least = min(float(asked), _LONGEST) if asked.isascii() and asked.isdigit() else 0.0
-    return max(least, retries[tries] * random.uniform(1.0, 1.0 + _JITTER))  # noqa: S311
+    return max(least, retries[tries] * random.uniform(1.0, 1.0 + _JITTER))  # noqa: S311 - no secret

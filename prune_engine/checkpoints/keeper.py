@@ -55,7 +55,7 @@ class Part:
         if self._state is not None:
             return self._state
         assert self._folder is not None  # noqa: S101 - one or the other is there
-        assert self.stored is not None  # noqa: S101
+        assert self.stored is not None  # noqa: S101 - as above
         return self._folder.load(self.stored)
 
     def put_away(self, folder: CheckpointFolder, name: str) -> StoredFile:

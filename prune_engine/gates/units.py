@@ -29,7 +29,7 @@ def unit_view(values: np.ndarray[Any, Any], weight: MatrixWeight, granularity: G
     matrix = np.moveaxis(values, (weight.output_axis, weight.input_axis), (0, -1))
     outputs, places, inputs = matrix.shape[0], matrix.shape[1:-1], matrix.shape[-1]
     cut = matrix.reshape(outputs // rows, rows, -1, inputs // columns, columns)
-    assert cut.shape[2] == int(np.prod(places, dtype=np.int64))  # noqa: S101
+    assert cut.shape[2] == int(np.prod(places, dtype=np.int64))  # noqa: S101 - as the layout has it
     return cut.transpose(0, 2, 3, 1, 4).reshape(-1, rows * columns)
 
 
