@@ -61,9 +61,13 @@ class Cleaner:
         """Begin, some time from now."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop, in the middle of a round if need be."""
+    def halt(self) -> None:
+        """Begin nothing more, in the middle of a round if need be; `stop` waits."""
         self._stop.set()
+
+    def stop(self) -> None:
+        """Stop, and wait a little."""
+        self.halt()
         if self._thread.ident is not None:
             self._thread.join(5)
         self._housekeeping.close()

@@ -51,9 +51,13 @@ class Postman:
         """Begin."""
         self._thread.start()
 
+    def halt(self) -> None:
+        """Claim no more; `stop` waits."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Claim no more, and wait a little for what is on its way."""
-        self._stop.set()
+        self.halt()
         until = time.monotonic() + _GOODBYE
         for thread in (self._thread, *self._busy):
             if thread.ident is None:  # never started

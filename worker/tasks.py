@@ -129,6 +129,8 @@ def _begin(**_: Any) -> None:
 def _stop(**_: Any) -> None:
     for worker in _here:
         worker.stop.set()
+        worker.postman.halt()
+        worker.cleaner.halt()
 
 
 def _end(**_: Any) -> None:
