@@ -5,6 +5,7 @@ It needs nothing but this package: the data set is scikit-learn's digits, the se
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -20,7 +22,7 @@ from rich.console import Console
 from jobs.errors import SandboxUnavailableError
 from jobs.sandbox.choice import sandbox_of
 from jobs.settings import Settings
-from prune_engine.events import ProgressEvent, StageEvent, parse_event
+from prune_engine.events import ProgressEvent, StageEvent
 from prune_engine.report import Report
 from prunery.display import RunDisplay, show_report
 
@@ -138,10 +140,8 @@ def _prune_over_http(client: httpx.Client, model: Path) -> int:
         )
         with stream as lines:
             for line in lines.iter_lines():
-                if line.startswith("data:") and '"type":"status"' not in line.replace(" ", ""):
-                    event = parse_event(line.removeprefix("data:").strip())
-                    if isinstance(event, StageEvent | ProgressEvent):
-                        display(event)
+                if line.startswith("data:") and (event := _shown(json.loads(line.removeprefix("data:")))):
+                    display(event)
     job = client.get(f"/jobs/{job['id']}").raise_for_status().json()
     if job["status"] != "succeeded":
         console.print(f"the job {job['status']}: {job['error']}", markup=False)
@@ -153,6 +153,13 @@ def _prune_over_http(client: httpx.Client, model: Path) -> int:
     show_report(Report.model_validate_json((OUT / "report.json").read_bytes()), console)
     console.print(f"[bold]4[/] the pruned model and the report (open it in a browser): {OUT}/report.html")
     return 0
+
+
+def _shown(event: dict[str, Any]) -> StageEvent | ProgressEvent | None:
+    """An event of the service that is worth a line; the service has more kinds than a child."""
+    kinds: dict[str, type[StageEvent | ProgressEvent]] = {"stage": StageEvent, "progress": ProgressEvent}
+    kind = kinds.get(event["type"])
+    return kind.model_validate(event) if kind else None
 
 
 if __name__ == "__main__":
