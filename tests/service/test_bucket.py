@@ -13,6 +13,7 @@ import pytest
 
 from jobs.artifacts import ArtifactStore, output_key
 from jobs.filenames import saved_as
+from jobs.keys import KeyStore, Scope
 from jobs.record import Artifact, JobResult
 from jobs.settings import Settings
 from jobs.store import JobStore
@@ -31,6 +32,10 @@ def api(s3_settings: Settings, s3: S3) -> Iterator[Api]:
 
 @pytest.fixture
 def job(api: Api, store: JobStore, tmp_path: Path) -> str:
+    return finished(api, store, tmp_path)
+
+
+def finished(api: Api, store: JobStore, tmp_path: Path) -> str:
     """A job that has succeeded with `FILES`."""
     job_id: str = api.submit(filename="net.onnx").json()["id"]
     artifacts = ArtifactStore(api.settings)
@@ -62,6 +67,22 @@ def test_a_model_is_fetched_from_the_bucket(api: Api, job: str, s3: S3) -> None:
         assert got.content == FILES["model.onnx"]
         assert got.headers["content-disposition"] == 'attachment; filename="net.pruned.onnx"'
         assert got.headers["content-type"] == "application/octet-stream"
+
+
+def test_only_the_owner_is_sent_there(api: Api, store: JobStore, tmp_path: Path) -> None:
+    keys = KeyStore(api.settings)
+    owner, stranger = (
+        {"Authorization": f"Bearer {keys.create(name, [Scope.JOBS_WRITE])[1]}"}
+        for name in ("owner", "stranger")
+    )
+    api.client.headers.update(owner)
+    job = finished(api, store, tmp_path)
+    assert api.client.get(f"/jobs/{job}/model").status_code == 307
+    for path in ("model", "artifacts/model.onnx"):
+        asked = api.client.get(f"/jobs/{job}/{path}", headers=stranger)
+        assert_problem(asked, 404, "job_not_found", "job_id")
+        assert "location" not in asked.headers
+        assert httpx.get(f"{api.url}/jobs/{job}/{path}").status_code == 401
 
 
 def test_curl_resumes_and_names_it_through_the_redirect(api: Api, job: str, tmp_path: Path) -> None:
