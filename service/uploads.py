@@ -65,6 +65,7 @@ async def receive_form(request: Request, rooms: Rooms, job_id: str, took: Took |
         TooLargeError: a file is larger than the settings allow.
         ClientGoneError: the client hung up.
     """
+    _check_length(request, rooms)
     said = request.headers.get("content-length", "")
     rooms.artifacts.check_room(int(said[:20]) if said.isascii() and said.isdigit() else 1)
     form = Form()

@@ -281,7 +281,7 @@ class Supervisor:
                 raise StoppedError(reasons.STOPPED)
             log.warning("%s: the child crashed: %s", job.id, child.errors())
             if (exceeded := child.exceeded()) is not None:
-                return self._failed(run, "limit_exceeded", f"the run was ended: {exceeded}")
+                return self._failed(run, "run_limit_exceeded", f"the run was ended: {exceeded}")
             run.settle()
             crash = reasons.crashed(ended(-signal.SIGTERM) if stopped.is_set() else child.crash_reason())
             return self._given_back(run, crash, self._settings.max_attempts)

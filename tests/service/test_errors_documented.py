@@ -16,7 +16,7 @@ from service.problems import status_of
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {module.__name__ for module in (prune_engine.errors, jobs.errors, service.errors, worker.outputs)}
 # A code that is no class's: the child, the worker and the sweeper say it of a run.
-LITERAL = re.compile(r'(?:\bcode="|\bfail\("|_failure\([^"]*")([a-z_]+)"')
+LITERAL = re.compile(r'(?:\bcode="|\bfail\("|_fail(?:ure|ed)\([^"]*")([a-z_]+)"')
 
 
 def tree(root: type[PruneError] = PruneError) -> Iterator[type[PruneError]]:

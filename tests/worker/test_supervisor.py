@@ -255,7 +255,7 @@ def test_an_upload_that_is_not_there_fails_the_job(bench: Bench) -> None:
 def test_a_run_over_a_limit_of_all_its_processes_fails_and_is_not_tried_again(bench: Bench) -> None:
     job = bench.run("fills_the_disk", job_disk_bytes=5_000_000)
     assert job.error is not None
-    assert job.error.code == "limit_exceeded"
+    assert job.error.code == "run_limit_exceeded"
     assert "5,000,000 bytes that it may write" in job.error.message
     assert job.attempt == 1
 
