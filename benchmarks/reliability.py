@@ -1,6 +1,7 @@
 """What becomes of accepted jobs when processes, connections, disks and stores fail.
 
-    python -m benchmarks.reliability            writes results/reliability.{json,md}
+    python -m benchmarks.reliability              writes results/reliability.{json,md}
+    python -m benchmarks.reliability full_disk    measures these rows anew
 
 Real workers, a real Valkey and real signals; the faults are those of `make test-chaos`. Most rows run a small
 program that keeps checkpoints and writes down when it did each of its steps, so that work done by two at a
@@ -10,15 +11,18 @@ one.
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import store
+from benchmarks.machine import RESULTS, store
 from jobs.record import Job
 from tests.chaos.cluster import Cluster, Verdict, cluster
 from tests.chaos.disks import NoDiskError, small_disk
@@ -28,6 +32,7 @@ from tests.chaos.uploads import Api, uploads_while_the_api_is_killed
 from tests.object_stores import BUCKET, SeaweedFS, s3_environment
 from tests.switch import Switch
 
+STORED = RESULTS / "reliability.json"
 JOBS = 20
 TRAININGS = 4
 AWAY = 30.0
@@ -35,27 +40,32 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run every fault and write the table."""
-    rows: list[Row] = []
-    for fault in FAULTS:
-        rows.append(with_jobs(fault))
-        print(rows[-1], flush=True)
-    for measure in (killed_api, files_away, disk_full):
-        rows.append(measure())
-        print(rows[-1], flush=True)
-    for fault in ENGINE_FAULTS:
-        rows.append(with_trainings(fault))
-        print(rows[-1], flush=True)
-    broken = [row for row in rows if any(row[name] for name in ("lost", "doubled", "wrong", "left behind"))]
-    total = sum(row["jobs"] for row in rows)
+    """Run every fault, or those that are named, and write the table."""
+    chosen = sys.argv[1:]
+    there = json.loads(STORED.read_text())["rows"] if chosen else []
+    rows = {row["fault"]: row for row in there}
+    for name, measure in measures().items():
+        if name in chosen or not chosen:
+            row = measure()
+            print(row, flush=True)
+            rows[row["fault"]] = row
+    table = list(rows.values())
+    bad = [row for row in table if any(row[name] for name in ("lost", "doubled", "wrong", "left behind"))]
     notes = [
-        f"{total} jobs, {sum(row['faults'] for row in rows)} faults; {len(broken)} rows in which a job was "
-        "lost, worked on by two at a time, ended twice, came to another result, or left a process, file or "
-        "key.",
+        f"{sum(row['jobs'] for row in table)} jobs, {sum(row['faults'] for row in table)} faults; {len(bad)} "
+        "rows in which a job was lost, worked on by two at a time, ended twice, came to another result, or "
+        "left a process, file or key.",
         "Two workers, a lease of 3 s renewed every 0.5 s; of the default 30 s and 10 s a lost worker costs "
         "30 to 45 s. `resumed`: jobs that went on from a checkpoint of an earlier attempt.",
     ]
-    store("reliability", "Jobs under faults", rows, notes)
+    store("reliability", "Jobs under faults", table, notes)
+
+
+def measures() -> dict[str, Callable[[], Row]]:
+    """Every row of the table, by the name of its fault."""
+    small = {fault.__name__: partial(with_jobs, fault) for fault in FAULTS}
+    real = {f"{fault.__name__}_of_the_engine": partial(with_trainings, fault) for fault in ENGINE_FAULTS}
+    return {**small, "killed_api": killed_api, "files_away": files_away, "full_disk": disk_full, **real}
 
 
 def with_jobs(fault: Fault) -> Row:
@@ -118,7 +128,7 @@ def disk_full() -> Row:
         try:
             with (
                 small_disk(here / "disk", "16m") as disk,
-                cluster(here / "cluster", data_dir=disk / "data", min_free_bytes=1024) as made,
+                cluster(here / "cluster", data_dir=disk / "data", min_free_bytes=2**20) as made,
             ):
                 jobs = made.submit(JOBS)
                 row["faults"] = full_disk(made, jobs)

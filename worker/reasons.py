@@ -7,6 +7,7 @@ from jobs.record import JobError
 
 PAUSED = JobError(code="pause_requested", message="a pause was asked for")
 STOPPED = JobError(code="worker_stopped", message="the worker was told to stop; another one goes on")
+FULL = JobError(code="disk_full", message="the disk of the machine that ran the job is full")
 # What a child says of its machine and not of what was sent: another attempt may come to something else.
 OF_THE_MACHINE = frozenset({"disk_full"})
 
@@ -19,7 +20,7 @@ def crashed(how: str) -> JobError:
 def failed(error: OSError) -> JobError:
     """The worker's own system failed."""
     if is_full(error):
-        return JobError(code="disk_full", message="the disk of the machine that ran the job is full")
+        return FULL
     return JobError(
         code="worker_failed", message=f"the worker's disk or system failed ({error.strerror or error})"
     )

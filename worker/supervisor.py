@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from jobs import logs, tracing
 from jobs.artifacts import ArtifactStore
 from jobs.child_environment import child_environment
+from jobs.disk import space_of
 from jobs.errors import (
     ArtifactsUnavailableError,
     HubDatasetsOffError,
@@ -60,6 +61,7 @@ log = logging.getLogger(__name__)
 _LONGEST_MESSAGE = 4000
 _REST = 5.0  # seconds, times the failures in a row
 _LONGEST_REST = 60.0
+_NO_ROOM = 2**20  # bytes that are as good as none
 _BOTH_TOLD = 1.0  # seconds: who stops a whole group of processes tells child and worker, in any order
 T = TypeVar("T")
 Ending = Callable[[], Job]
@@ -284,6 +286,9 @@ class Supervisor:
                 return self._failed(run, "run_limit_exceeded", f"the run was ended: {exceeded}")
             run.settle()
             crash = reasons.crashed(ended(-signal.SIGTERM) if stopped.is_set() else child.crash_reason())
+            if space_of(self._settings.scratch, _NO_ROOM).room == 0:
+                self._unwell += 1
+                crash = reasons.FULL  # whatever it died of; it may not have been able to say so
             return self._given_back(run, crash, self._settings.max_attempts)
         event = last[-1]
         said = event.model_dump(mode="json")

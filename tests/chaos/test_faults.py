@@ -44,7 +44,7 @@ def test_every_job_succeeds_once_although_the_disk_is_full_for_a_while(tmp_path:
     try:
         with (
             small_disk(tmp_path / "disk", "16m") as disk,
-            cluster(tmp_path / "cluster", data_dir=disk / "data", min_free_bytes=1024) as made,
+            cluster(tmp_path / "cluster", data_dir=disk / "data", min_free_bytes=2**20) as made,
         ):
             jobs = made.submit(JOBS)
             assert full_disk(made, jobs)
