@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from jobs.process import die_with_parent
 from jobs.settings import Settings
 from tests.switch import Switch
 
@@ -79,7 +80,9 @@ class SeaweedFS:
             *("-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.minFreeSpace=1"),
         ]
         with (self.folder / "weed.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent()
+            )
         until = time.monotonic() + 60
         while not self._is_ready():
             assert self._process.poll() is None, (self.folder / "weed.log").read_text()[-3000:]
