@@ -16,6 +16,7 @@ from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 UNREACHABLE = 3
+_SECONDS = 300
 
 
 def main() -> int:
@@ -25,8 +26,11 @@ def main() -> int:
     options = parser.parse_args()
     command = [sys.executable, "-m", "pip_audit", "-r", str(CONSTRAINTS), "--no-deps", "--disable-pip",
                "--progress-spinner", "off", "--format", "json"]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    status, said = judged(ended.stdout, ended.stderr)
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        status, said = judged(ended.stdout, ended.stderr)
+    except subprocess.TimeoutExpired:
+        status, said = UNREACHABLE, f"NOT audited: no answer within {_SECONDS} s"
     sys.stdout.write(said + "\n")
     return 0 if status == UNREACHABLE and options.if_reachable else status
 
