@@ -22,6 +22,7 @@ ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
     NotImplementedError,
     RuntimeError,
     ValueError,
+    IndexError,
 )
 """What `zipfile` raises on damaged archives."""
 

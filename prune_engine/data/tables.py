@@ -60,7 +60,7 @@ def read_parquet(
             size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             check_unpacked(max(size, 8 * metadata.num_rows * metadata.num_columns), "the .parquet file")
             table = _read_batches(file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"the .parquet file is damaged: {str(error)[:300]}") from None
     return _from_table(table, spec, name, source, tokenizer, [])
 

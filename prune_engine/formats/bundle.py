@@ -27,6 +27,7 @@ DAMAGED = (
     NotImplementedError,
     RuntimeError,
     UnicodeDecodeError,
+    IndexError,
 )
 """What `zipfile` raises on damaged archives."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,24 @@ def test_a_config_of_another_form_is_damage(tmp_path: Path, config: bytes) -> No
         archive.writestr("m/data/weights/model_weights_config.json", config)
     with pytest.raises(ModelError, match="damaged"):
         scan_pt2(path)
+
+
+def test_a_member_without_a_name_is_no_array(tmp_path: Path) -> None:
+    """`zipfile` looks at the last letter of a name, whether there is one or not."""
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, data.rindex(b"PK\x01\x02") + 28, 0)
+    path.write_bytes(data)
+    with pytest.raises(PruneError):
+        read_data(path, PruneSpec(density=0.5), name="data")
+
+
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"nameless": [1, 2], "y": [0, 1]}), stream, store_schema=False)
+    path.write_bytes(stream.getvalue().replace(b"nameless", b"\x80ameless"))
+    with pytest.raises(PruneError):
+        read_data(path, PruneSpec(density=0.5), name="data")
