@@ -203,6 +203,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that a child has to write a checkpoint when its worker stops, or for a pause.",
     )
+    silence_seconds: float = Field(
+        21_600.0,
+        gt=0,
+        description="Seconds of silence after which a child counts as stuck and is ended like a crashed one.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Logs as `json` or as `text` for people; `auto`: text on a terminal, else JSON."
     )

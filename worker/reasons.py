@@ -17,6 +17,14 @@ def crashed(how: str) -> JobError:
     return JobError(code="child_crashed", message=f"the process that pruned the model is gone: {how}"[:4000])
 
 
+def silent(seconds: float) -> JobError:
+    """The child says nothing and does not end: it is stuck, or was sent something that never ends."""
+    return JobError(
+        code="child_silent",
+        message=f"the process that pruned the model said nothing for {seconds:g} s and was ended",
+    )
+
+
 def failed(error: OSError) -> JobError:
     """The worker's own system failed."""
     if is_full(error):

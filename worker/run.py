@@ -47,6 +47,10 @@ class StoppedError(Exception):
         self.why = why
 
 
+class SilentError(Exception):
+    """The child has said nothing for too long."""
+
+
 class LostError(Exception):
     """The job is no longer this run's: deleted, ended, or given to another."""
 
@@ -156,8 +160,9 @@ class Run:
         for more time gets none.
 
         Raises:
-            CancelledError, StoppedError, LostError: the child was ended for that.
+            CancelledError, StoppedError, LostError, SilentError: the child was ended for that.
         """
+        heard = time.monotonic()
         leave_by: float | None = None
         stopping: StoppedError | None = None
         try:
@@ -167,6 +172,7 @@ class Run:
                     for _ in range(_LINES_AT_ONCE):
                         if line is None:
                             break
+                        heard = time.monotonic()
                         if (left := hear(line)) is not None:
                             by = time.monotonic() + left
                             leave_by = by if leave_by is None else min(by, leave_by)
@@ -177,6 +183,8 @@ class Run:
                     if leave_by is not None and time.monotonic() > leave_by:
                         log.info("%s: the child need not stay any longer", self.job.id)
                         break
+                    if time.monotonic() - heard > self._settings.silence_seconds:
+                        raise SilentError
                     try:
                         self.tend()
                     except StoppedError as error:

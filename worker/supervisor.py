@@ -54,7 +54,7 @@ from worker.checkpoints import Checkpoints
 from worker.child import Child
 from worker.lease import Lease
 from worker.outputs import check_outputs, upload
-from worker.run import CancelledError, LostError, Run, StoppedError
+from worker.run import CancelledError, LostError, Run, SilentError, StoppedError
 from worker.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -171,6 +171,10 @@ class Supervisor:
         except StoppedError as stopped:
             run.settle()
             return self._given_back(run, stopped.why)
+        except SilentError:
+            run.settle()
+            why = reasons.silent(self._settings.silence_seconds)
+            return self._given_back(run, why, self._settings.max_attempts)
         except ArtifactsUnavailableError as error:
             why = JobError(code=error.code, message=error.message)
             return self._given_back(run, why, self._settings.max_attempts)

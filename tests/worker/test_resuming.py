@@ -68,6 +68,25 @@ def test_a_child_that_crashes_every_time_fails_the_job_after_the_last_attempt(be
     assert ended.error.message.endswith("(3 attempts were made)")
 
 
+def test_a_child_that_hangs_is_ended_and_followed_by_another(bench: Bench) -> None:
+    job = bench.submit()
+    supervisor = bench.supervisor("hangs", silence_seconds=1.0, max_attempts=2)
+    supervisor.run(job.id)
+    back = bench.store.get(job.id)
+    assert (back.status, back.failures) == (Status.QUEUED, 1)
+    assert reasons(bench, job) == ["child_silent"]
+    supervisor.run(job.id)
+    ended = bench.store.get(job.id)
+    assert ended.error is not None
+    assert ended.error.code == "child_silent"
+    assert "said nothing for 1 s" in ended.error.message
+    assert bench.scratch_left() == []
+
+
+def test_a_child_that_speaks_now_and_then_is_not_silent(bench: Bench) -> None:
+    assert bench.run("slow", silence_seconds=2.0).status is Status.SUCCEEDED
+
+
 def test_what_the_child_says_is_wrong_with_the_input_is_final(bench: Bench) -> None:
     assert bench.run("refuses").attempt == 1
 
