@@ -26,6 +26,7 @@ from tests.service.samples import npz, small_onnx
 from tests.service.test_process import process
 
 LIMIT = 20.0  # seconds
+CHILDREN_LIMIT = 100.0  # of an inspection there are 60, after a place among those under way
 ON_PURPOSE = (502, 503, 507)
 BOUNDARY = b"frontier"
 _NAMES = (
@@ -54,6 +55,7 @@ class Tally:
     codes: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    limit: float = LIMIT
 
     def note(self, what: str, status: int, body: bytes, content_type: str, seconds: float) -> None:
         """One answer; what should not have come is a failure."""
@@ -61,7 +63,7 @@ class Tally:
         self.slowest = max(self.slowest, seconds)
         if status >= 500 and status not in ON_PURPOSE:
             self.failures.append(f"{what}: {status} {body[:300]!r}")
-        if seconds > LIMIT:
+        if seconds > self.limit:
             self.failures.append(f"{what}: {seconds:.1f} s")
         if status >= 400 and content_type.startswith("application/problem+json"):
             code = str(httpx.Response(status, content=body).json()["code"])
@@ -207,6 +209,6 @@ def through_children(url: str, numbers: range, tally: Tally) -> None:
             began = time.monotonic()
             files = {"model": ("m", file_of(kind, 10**6 + number))}
             answer = client.post("/models/inspect", files=files, data={"density": "0.5"})
-            took = min(time.monotonic() - began, LIMIT)  # starting Python and torch on a busy machine
+            took = time.monotonic() - began
             kind_of_answer = answer.headers.get("content-type", "")
             tally.note(f"{kind} {number}", answer.status_code, answer.content, kind_of_answer, took)
