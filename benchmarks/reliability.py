@@ -56,7 +56,8 @@ def main() -> None:
         "rows in which a job was lost, worked on by two at a time, ended twice, came to another result, or "
         "left a process, file or key.",
         "Two workers, a lease of 3 s renewed every 0.5 s; a lost worker costs a lease and two looks: with "
-        "the defaults, by arithmetic, 30 to 45 s. `resumed`: jobs that went on from a checkpoint of an earlier attempt.",
+        "the defaults, by arithmetic, 30 to 45 s. `resumed`: jobs that went on from a checkpoint of an "
+        "earlier attempt.",
     ]
     store("reliability", "Jobs under faults", table, notes)
 
