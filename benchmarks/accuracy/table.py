@@ -58,7 +58,7 @@ def table(tasks: Sequence[Task], runs: Iterable[Run]) -> str:
 
 def section(task: Task, runs: Sequence[Run], device: str) -> list[str]:
     """A task's heading and table."""
-    dense = {run.seed: run.dense for run in runs}
+    dense = usual_dense(runs)
     metric = "error" if task.metric == "rmse" else "accuracy"
     known = ", ".join(f"{dense[seed]:.2f}" for seed in sorted(dense))
     heads = [head.format(metric=metric) for head in HEADS]
@@ -75,12 +75,27 @@ def section(task: Task, runs: Sequence[Run], device: str) -> list[str]:
     for cell in sorted(task.cells, key=lambda cell: (-cell.length(device), -cell.density)):
         found = summaries(task, cell, runs, device)
         for summary in found.values():
-            lines.append(_line(task, cell, summary, found, device))
+            lines.append(_line(task, cell, summary, found, device, dense))
         lines += _published(task, cell, len(heads)) if found else []
     return [*lines, ""]
 
 
-def _line(task: Task, cell: Cell, summary: Summary, found: dict[str, Summary], device: str) -> str:
+def usual_dense(runs: Iterable[Run]) -> dict[int, float]:
+    """Metric of the dense net that most runs of a seed began with."""
+    seen: dict[int, list[float]] = {}
+    for run in runs:
+        seen.setdefault(run.seed, []).append(run.dense)
+    return {seed: statistics.mode(values) for seed, values in seen.items()}
+
+
+def _line(
+    task: Task,
+    cell: Cell,
+    summary: Summary,
+    found: dict[str, Summary],
+    device: str,
+    dense: dict[int, float],
+) -> str:
     asked = ""
     if summary.method == "gumbel":
         words = {True: "met", False: "**not met**", None: "not known yet"}
@@ -94,10 +109,17 @@ def _line(task: Task, cell: Cell, summary: Summary, found: dict[str, Summary], d
         f"{100 * summary.reached:.3g} %",
         f"{summary.reached_mean:.2f}" if summary.cut else "",
         f"{statistics.median(run.cpu_seconds for run in summary.runs):.0f}",
-        f"{len(summary.runs)}{' (earlier rule)' if summary.stale else ''}",
+        f"{len(summary.runs)}{_remarks(summary, dense)}",
         asked,
     ]
     return "| " + " | ".join(parts) + " |"
+
+
+def _remarks(summary: Summary, dense: dict[int, float]) -> str:
+    """What keeps a line from being compared with the others."""
+    others = any(run.dense != dense[run.seed] for run in summary.runs)
+    said = ["earlier rule"] * summary.stale + ["other dense nets"] * others
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _published(task: Task, cell: Cell, columns: int) -> list[str]:

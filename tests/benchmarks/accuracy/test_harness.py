@@ -213,3 +213,14 @@ def test_confirming_makes_real_runs_again(folder: Path, monkeypatch: pytest.Monk
     assert len(due(selection, store.runs(), Choices(folder / "settings.json"))) == 1
     command.take_over(selection, store)
     assert due(selection, store.runs(), Choices(folder / "settings.json")) == []
+
+
+def test_runs_from_other_dense_nets_are_marked() -> None:
+    now = fingerprint.of_ours("gumbel", DIGITS)
+    same = [replace(RUN, fingerprint=now, seed=seed) for seed in range(3)]
+    peers = [replace(run, method="torch-gradual", fingerprint="peer") for run in same]
+    apart = [replace(run, method="nncf-rb", fingerprint="peer", dense=97.9) for run in same]
+    page = table([DIGITS], [*same, *peers, *apart])
+    (line,) = [line for line in page.splitlines() if "(other dense nets)" in line]
+    assert "NNCF" in line
+    assert "Dense: 98.00, 98.00, 98.00 % (seeds 0, 1, 2)" in page
