@@ -19,9 +19,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.prune_engine.formats import hostile, test_branches
-from tests.prune_engine.formats import test_control_flow as control_flow
-from tests.prune_engine.formats.graphs import linear
+from tests.prune_engine.formats import hostile
+from tests.prune_engine.formats.sound import sound_files
 from tests.prune_engine.formats.zoo import build, export, inputs
 
 Corpus = dict[str, list[bytes]]
@@ -36,17 +35,7 @@ def corpus() -> Corpus:
 
 
 def _onnx() -> list[bytes]:
-    nets = [export(build(name), inputs(name, 2), opset=13) for name in ("lenet", "mobilenet_v3")]
-    handmade = [
-        linear(),
-        control_flow.looping(np.array(3), np.array(True), control_flow.UNTIL_LARGE),
-        control_flow.scanning(num_scan_inputs=2),
-        test_branches.branching(test_branches.BY_ROWS, {"zero": np.array(0), "five": np.array(5)}),
-    ]
-    for proto in handmade:
-        for value in proto.graph.output:
-            value.type.tensor_type.shape.SetInParent()
-    return [proto.SerializeToString() for proto in (*handmade, *nets)]
+    return sound_files("lenet", "mobilenet_v3")
 
 
 def _hostile() -> list[bytes]:

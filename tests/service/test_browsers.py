@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import http.server
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser import FLAGS
+from tests.browser import chromium
 from tests.service.conftest import Api
 from tests.service.samples import small_onnx
 
@@ -28,17 +26,8 @@ SUBMIT = """async ([url, model, mode]) => {
 @pytest.fixture(scope="module")
 def fooled() -> Iterator[Browser]:
     """A browser for which somebody's name leads to this machine. Ends with the module, as `browser`."""
-    found = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
-    if found is None:
-        reason = "no chromium on PATH (Debian: package chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    flags = [*FLAGS, "--host-resolver-rules=MAP evil.test 127.0.0.1", "--no-proxy-server"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=flags)
+    with chromium("--host-resolver-rules=MAP evil.test 127.0.0.1", "--no-proxy-server") as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

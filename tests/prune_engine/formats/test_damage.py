@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,28 +11,12 @@ from hypothesis import strategies as st
 from prune_engine.errors import ModelError
 from prune_engine.formats import import_onnx, write_back
 from prune_engine.formats.onnx_file import parse_onnx
-from tests.prune_engine.formats import test_branches
-from tests.prune_engine.formats import test_control_flow as control_flow
-from tests.prune_engine.formats.graphs import linear
-from tests.prune_engine.formats.zoo import build, export, inputs
+from tests.prune_engine.formats.sound import sound_files
 
 
 @pytest.fixture(scope="module")
 def files() -> list[bytes]:
-    nets = [
-        export(build(name), inputs(name, 2), opset=13)
-        for name in ("lenet", "resnet_option_a", "mobilenet_v3")
-    ]
-    handmade = [
-        linear(),
-        control_flow.looping(np.array(3), np.array(True), control_flow.UNTIL_LARGE),
-        control_flow.scanning(num_scan_inputs=2),
-        test_branches.branching(test_branches.BY_ROWS, {"zero": np.array(0), "five": np.array(5)}),
-    ]
-    for proto in handmade:
-        for value in proto.graph.output:
-            value.type.tensor_type.shape.SetInParent()
-    return [proto.SerializeToString() for proto in (*handmade, *nets)]
+    return sound_files("lenet", "resnet_option_a", "mobilenet_v3")
 
 
 def damage(data: bytes, dice: random.Random) -> bytes:
