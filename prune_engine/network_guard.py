@@ -1,4 +1,4 @@
-"""Keeps this process from connecting to anything but the open internet, whichever library asks for it.
+"""Keeps this process from connecting to anything but https in the open internet, whoever asks for it.
 
 For fetching data sets that strangers name: their files may point to any address, and the library follows. An
 audit hook sees every address just before Python's socket connects to it, when the name has been resolved; it
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from prune_engine.addresses import is_open, read_address
 
+_HTTPS: Final = 443
 _NAMED_BY: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_ENDPOINT")
 
 
@@ -40,8 +41,12 @@ def _check(target: Any, exempt: frozenset[str]) -> None:
     address = read_address(host)
     if address is None:
         raise PermissionError(f"a connection to {host[:100]!r} by its name is not let through")
-    if not is_open(address) and str(address) not in exempt:
+    if str(address) in exempt:
+        return
+    if not is_open(address):
         raise PermissionError("a connection to an address outside of the open internet is not let through")
+    if target[1] != _HTTPS:
+        raise PermissionError(f"a connection to port {target[1]} is not let through, only https is")
 
 
 def _named() -> Iterable[str]:

@@ -73,6 +73,13 @@ def test_the_open_internet_is_let_through() -> None:
     network_guard._check("/run/a-local-socket", frozenset())
 
 
+@pytest.mark.parametrize("port", [80, 22, 8443])
+def test_only_https_is_let_through(port: int) -> None:
+    with pytest.raises(PermissionError, match=f"port {port} is not let through"):
+        network_guard._check(("1.1.1.1", port), frozenset())
+    network_guard._check(("1.1.1.1", port), frozenset({"1.1.1.1"}))  # a proxy that the environment names
+
+
 @pytest.mark.parametrize(("name", "guarded"), [("hf:owner/name", True), ("digits", False)])
 def test_fetching_what_a_stranger_names_is_guarded(name: str, guarded: bool, tmp_path: Path) -> None:
     program = (
