@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class Bench:
         chosen = self.settings.model_copy(
             update={"child_command": write_child(self.folder, child), **settings}
         )
-        scratch = Scratch(chosen.scratch, f"worker-{id(object())}-{child}")
+        scratch = Scratch(chosen.scratch, f"worker-{secrets.token_hex(8)}-{child}")
         return Supervisor(chosen, self.store, self.artifacts, scratch, "worker-1", self.stop)
 
     def run(self, child: str, **settings: object) -> Job:
