@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -56,57 +53,48 @@ def lenet5() -> nn.Module:
     )
 
 
-class FoldedBlock(nn.Module):
-    """Two 3x3 convolutions with biases and a shortcut without weights (He 2015, section 4.2, option A)."""
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut without weights (He 2015, section 4.2, option A)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
         self.stride = stride
         self.added = (outputs - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, inputs, height, width) -> (rows, outputs, height / stride, width / stride)."""
-        y = self.second(functional.relu(self.first(x)))
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.added:
             x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added, self.added))
         return functional.relu(y + x)
 
 
-class FoldedResNet20(nn.Module):
-    """ResNet-20 for CIFAR-10, its BatchNorm folded into the convolutions; 268,336 weights."""
+class ResNet20(nn.Module):
+    """ResNet-20 for CIFAR-10, its values named as those of the given TorchScript file; 268,336 weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, 1, 1)
-        blocks, inputs = [], 16
-        for outputs in (16, 32, 64):
-            for block in range(3):
-                blocks.append(FoldedBlock(inputs, outputs, 2 if block == 0 and outputs > 16 else 1))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(64, 10)
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = _blocks(16, 16), _blocks(16, 32), _blocks(32, 64)
+        self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, 3, 32, 32) -> (rows, 10)."""
-        y: Tensor = self.head(self.blocks(functional.relu(self.stem(x))).mean((2, 3)))
-        return y
+        y = functional.relu(self.bn1(self.conv1(x)))
+        for layer in (self.layer1, self.layer2, self.layer3):
+            y = layer(y)
+        logits: Tensor = self.linear(y.mean((2, 3)))
+        return logits
 
-    def load(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Take over the initializers of an ONNX file that lists its convolutions in order of use."""
-        names = [name for name in values if name.startswith("onnx::Conv_")]
-        names.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
-        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
-        if len(names) != 2 * len(convolutions):
-            raise ValueError(f"{len(names)} values for {len(convolutions)} convolutions with biases")
-        with torch.no_grad():
-            for layer, weight, bias in zip(convolutions, names[::2], names[1::2], strict=True):
-                layer.weight.copy_(torch.tensor(values[weight]))
-                if layer.bias is not None:
-                    layer.bias.copy_(torch.tensor(values[bias]))
-            self.head.weight.copy_(torch.tensor(values["linear.weight"]))
-            self.head.bias.copy_(torch.tensor(values["linear.bias"]))
+
+def _blocks(inputs: int, outputs: int) -> nn.Module:
+    first = Block(inputs, outputs, 1 if inputs == outputs else 2)
+    return nn.Sequential(first, Block(outputs, outputs, 1), Block(outputs, outputs, 1))
 
 
 class Attention(nn.Module):

@@ -33,6 +33,8 @@ itself" is the density that a method ended at; where that is more than asked for
 highest scores (keep logits, magnitudes) were kept and the rest cut away without further training (hollow
 marks in the picture: before that). The first paper aims at as few weights as the loss allows, whatever is
 asked for, so one training can stand for several densities.
+Peers train ResNet-20 with its BatchNorm, as those who made it have it; ours gets the ONNX file, where that
+is folded into the convolutions. Both are the same function.
 Convolutional nets are trained channels-last and in bfloat16 where the processor has it, peers as ours;
 measured in float32. Seconds are processor time with one thread; ours includes reading, exporting and
 checking the files. Rows marked "published" were not run by us: other dense nets, other lengths of training.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor
 
 from benchmarks.accuracy.dense import DenseNet, dense_net
 from benchmarks.accuracy.loop import measure
-from benchmarks.accuracy.nets import FoldedResNet20, WordTransformer, prunable
+from benchmarks.accuracy.nets import ResNet20, WordTransformer, prunable
 from benchmarks.accuracy.order import batches
 from benchmarks.accuracy.peers import PEERS, missing
 from benchmarks.accuracy.peers.first_paper import Gate
@@ -116,10 +118,15 @@ def test_all_methods_take_the_batches_of_our_engine() -> None:
     assert all(torch.equal(first, second) for first, second in pairs)
 
 
-def test_resnet20_has_the_weights_of_the_given_one() -> None:
-    assert (
-        sum(layer.get_parameter("weight").numel() for layer in prunable(FoldedResNet20()).values()) == 268_336
-    )
+def test_resnet20_with_its_batch_norm_is_the_function_of_the_given_file(shared_models: Path) -> None:
+    folder = shared_models / "cifar10_resnet"
+    net = ResNet20().eval()
+    net.load_state_dict(torch.jit.load(str(folder / "resnet20.torchscript.pt")).state_dict())
+    assert sum(layer.get_parameter("weight").numel() for layer in prunable(net).values()) == 268_336
+    session = onnxruntime.InferenceSession(folder / "resnet20.onnx", providers=["CPUExecutionProvider"])
+    x = torch.randn(8, 3, 32, 32)
+    got = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    torch.testing.assert_close(net(x), torch.from_numpy(got), rtol=1e-3, atol=1e-3)
 
 
 def test_the_transformer_does_not_see_padding() -> None:
