@@ -20,7 +20,7 @@ class Ending:
     """What a peer leaves.
 
     Args:
-        state: values of all parameters by their names in the plain net, masks not applied.
+        state: values of all parameters and buffers by their names in the plain net, masks not applied.
         masks: by weight name, True where the peer keeps the weight.
         scores: by weight name, what the peer would keep first; of its kept weights, the harness takes those
         with the highest where the peer keeps more than was asked for.

@@ -129,6 +129,17 @@ def test_resnet20_with_its_batch_norm_is_the_function_of_the_given_file(shared_m
     torch.testing.assert_close(net(x), torch.from_numpy(got), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in PEERS if not missing(name)])
+def test_a_peer_leaves_the_statistics_of_batch_norm_too(name: str) -> None:
+    net = ResNet20()
+    peer = PEERS[name](copy.deepcopy(net), torch.zeros(2, 3, 32, 32), 0.5, PEERS[name].first_try, 10)
+    peer.net(torch.randn(4, 3, 32, 32))
+    state = peer.ending().state
+    assert set(state) == set(net.state_dict())
+    assert not torch.equal(state["bn1.running_mean"], net.bn1.get_buffer("running_mean"))
+    net.load_state_dict(state)
+
+
 def test_the_transformer_does_not_see_padding() -> None:
     net = WordTransformer(50).eval()
     ids = torch.zeros((1, LENGTH), dtype=torch.int64)
