@@ -167,9 +167,9 @@ class PruneSpec(BaseModel):
     )
     augmentation: Literal["auto", "off"] = Field(
         "auto",
-        description="`auto`: images are moved by up to a 28th of their size while they are trained on, where "
-        "enough weights are left to learn more than the rows as they are and the dense model still knows the "
-        "moved ones. `off`, also with `acceleration` `off`: rows stay as they are.",
+        description="`auto`: in trainings of more than five epochs images are moved by up to a 28th of their "
+        "size while they are trained on, all of them where many weights are left, some where few are, if the "
+        "dense model still knows the moved ones. `off`, also with `acceleration` `off`: rows stay.",
     )
     acceleration: Literal["auto", "off"] = Field(
         "auto",

@@ -116,23 +116,32 @@ def _make(runs: list[Due], rows: Rows, dense: DenseNet, store: Store) -> None:
 def take_over(selection: Selection, store: Store) -> None:
     """Take over what earlier code has measured, where today's trains the same."""
     rows: dict[str, Rows] = {}
+    nets: dict[tuple[str, int], DenseNet] = {}
+
+    def dense(name: str, seed: int) -> DenseNet:
+        if name not in rows:
+            rows.clear()
+            nets.clear()
+            rows[name] = load_rows(TASKS[name])
+        if (name, seed) not in nets:
+            nets[name, seed] = dense_net(TASKS[name], rows[name], seed)
+        return nets[name, seed]
+
+    def dense_value(name: str, seed: int) -> float:
+        return round(dense(name, seed).value, 4)
 
     def again(run: Run) -> float:
-        task = TASKS[run.task]
-        if run.task not in rows:
-            rows.clear()
-            rows[run.task] = load_rows(task)
-        dense = dense_net(task, rows[run.task], run.seed)
-        outcome, _ = run_ours(run.method, task, rows[run.task], dense, run.density, run.epochs, run.seed)
-        value = round(outcome.value, 4)
-        _say(f"{run.task} {100 * run.density:g} %, seed {run.seed}: {run.method} {run.value}, now {value}")
-        return value
+        net, task = dense(run.task, run.seed), TASKS[run.task]
+        outcome, _ = run_ours(run.method, task, rows[run.task], net, run.density, run.epochs, run.seed)
+        return round(outcome.value, 4)
 
-    for found in confirm(store.runs().values(), selection.tasks, again):
+    for found in confirm(store.runs().values(), selection.tasks, again, dense_value):
         for run in found.confirmed:
             store.add(run)
+        run = found.tried
         said = f"{len(found.confirmed)} runs stand" if found.confirmed else "it has changed: run it again"
-        _say(f"{found.task}: {found.method}: {said}")
+        cell = f"{run.task} {100 * run.density:g} %, {run.epochs} epochs, seed {run.seed}"
+        _say(f"{cell}: {run.method} had {run.value}, now {found.value}: {said}")
 
 
 def draw(store: Store, folder: Path, names: Sequence[str]) -> None:
@@ -169,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--confirm",
         action="store_true",
-        help="make a few runs of earlier code again; where the figures are the same, keep all of them",
+        help="make a run of each cell of earlier code again; where the figure is the same, keep all of them",
     )
     parser.add_argument("--table", action="store_true", help="collect and draw what is stored, run nothing")
     return parser

@@ -52,6 +52,13 @@ SEEN_OFTEN = 10
 """Epochs: up to the first no row is learned by heart, from the second on it is worth moving all of them."""
 
 
+FEWEST_MOVED = 0.3
+"""Share of the images that are moved where few weights are left; all of them where many are.
+
+Even 399 weights, chosen among 266,200, fit their training rows by 0.8 points better than others.
+"""
+
+
 def shift_share(epochs: int, most: float) -> float:
     """Share of the images that are moved in a training of so many epochs; `most` in a long one."""
     return most * min(max((epochs - UNSEEN_AGAIN) / (SEEN_OFTEN - UNSEEN_AGAIN), 0.0), 1.0)
@@ -111,7 +118,7 @@ def gate_rule(
     """
     scarce = scarcity(kept, neurons)
     slow = ease(kept, neurons) if spec.init == "given" else 1.0
-    shift = min(2.0 * (1.0 - scarce), 1.0)
+    shift = min(max(2.0 * (1.0 - scarce), FEWEST_MOVED), 1.0)
 
     def choose(asked: Auto | float, many: float, few: float) -> float:
         return many + (few - many) * scarce if asked == "auto" else float(asked)

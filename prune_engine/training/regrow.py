@@ -1,10 +1,11 @@
 """Weights that are missed little make room for ones that the loss asks for, while the density is exact.
 
 After RigL (Evci et al. 2020, arXiv 1911.11134): drop, then grow where the gradient is largest, as many as
-were dropped. Three things are different, each measured in `benchmarks/lab-book.md`. What is dropped is chosen
+were dropped. Four things are different, each measured in `benchmarks/lab-book.md`. What is dropped is chosen
 by the second-order cost of its loss instead of by magnitude, which cannot be compared between inputs of
 different size. What is grown is chosen by a gradient that is summed over many steps and stands out of its own
-noise. And the learning rate does not fall meanwhile.
+noise. An output gets two weights at a time, as those that it asks for most ask for the same: one of its
+neighbouring pixels does what the others would. And the learning rate does not fall meanwhile.
 """
 
 from __future__ import annotations
@@ -15,12 +16,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from prune_engine.gates.fitting import MatrixWeight
 from prune_engine.state import State, tensor_of
 
 FEWEST_UPDATES, MOST_UPDATES = 17, 50
 STEPS_BETWEEN = 100
 FEWEST_STEPS = 20
 """Steps that an update looks at, at least: fewer gradients say little of what is missed."""
+
+AN_OUTPUT = 2
+"""Weights that one exchange gives to an output, at most."""
+
+LOOKED_AT = 30
+"""Candidates for each weight that comes."""
 
 
 def updates_in(steps: int) -> int:
@@ -37,7 +45,8 @@ class Regrowth:
         start: progress at which the exchange begins.
         until: progress from which nothing is exchanged.
         device: where the sums live.
-        layers: how many prunable weights each layer has, in order: none gives away its last kept one.
+        layers: the prunable weights, in order: none gives away its last kept value, and no output of one gets
+            more than two at a time.
         updates: how many exchanges there are.
     """
 
@@ -48,7 +57,7 @@ class Regrowth:
         start: float,
         until: float,
         device: torch.device,
-        layers: Sequence[int] = (),
+        layers: Sequence[MatrixWeight] = (),
         updates: int = FEWEST_UPDATES,
     ) -> None:
         self._updates = updates
@@ -99,8 +108,8 @@ class Regrowth:
         done = (progress - self._start) / (self._until - self._start)
         share = self._share * (0.5 + 0.5 * math.cos(math.pi * done))
         count = min(round(len(index) * share), len(gains) - len(index))
-        best, comes = torch.topk(gains, count)
-        comes = comes[best > 0.0]
+        best, comes = torch.topk(gains, min(LOOKED_AT * count, len(gains) - len(index)))
+        comes = self._spread(comes[best > 0.0])[:count]
         costs = weights.float().square() * self._squares[index]
         comes = comes[: len(index) - self._keep_layers(index, costs)]
         goes = torch.topk(costs, len(comes), largest=False).indices
@@ -110,10 +119,28 @@ class Regrowth:
         self._updated = progress
         return goes, comes
 
+    def _spread(self, places: Tensor) -> Tensor:
+        """Of `places`, best first, the first two of each output."""
+        if not self._layers:
+            return places
+        outputs = torch.zeros_like(places)
+        start = before = 0
+        for layer in self._layers:
+            axis, shape = layer.output_axis, layer.shape
+            inside = (places >= start) & (places < start + math.prod(shape))
+            output = (places - start) // math.prod(shape[axis + 1 :]) % shape[axis]
+            outputs = torch.where(inside, before + output, outputs)
+            start, before = start + math.prod(shape), before + shape[axis]
+        grouped, order = torch.sort(outputs, stable=True)
+        counted = torch.arange(len(places), device=places.device)
+        rank = counted - torch.searchsorted(grouped, grouped)
+        return places[order[rank < AN_OUTPUT].sort().values]
+
     def _keep_layers(self, index: Tensor, costs: Tensor) -> int:
         """Make the dearest weight of each layer priceless; how many there are."""
         start = priceless = 0
-        for size in self._layers:
+        for layer in self._layers:
+            size = math.prod(layer.shape)
             places = torch.nonzero((index >= start) & (index < start + size)).squeeze(1)
             if len(places):
                 costs[places[costs[places].argmax()]] = math.inf

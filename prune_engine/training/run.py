@@ -204,8 +204,8 @@ class Run:
         start, until = settings.gates_until, settings.gates.fix_mask_at
         if start >= until or not settings.regrow or settings.gates.kept >= flat.prunable:
             return None
-        layers = [layer.units for layer in self.subject.layout.layers]
         updates = updates_in(int((until - start) * self.clock.total_steps))
+        layers = self.subject.layout.weights
         return Regrowth(flat.prunable, settings.regrow, start, until, flat.values.device, layers, updates)
 
     def _probe(self, settings: Settings) -> Settings:

@@ -178,6 +178,10 @@ def test_an_error_is_better_when_lower() -> None:
     assert [part.met for part in verdicts(housing, housing.cells[0], found, "cpu")] == [False]
 
 
+def dense_of_run(name: str, seed: int) -> float:
+    return RUN.dense
+
+
 def test_code_that_trains_the_same_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     now = fingerprint.of_ours("gumbel", DIGITS)
     old = [replace(RUN, density=density, seed=seed) for density in (0.2, 0.05) for seed in (0, 1)]
@@ -187,22 +191,34 @@ def test_code_that_trains_the_same_keeps_what_was_measured(monkeypatch: pytest.M
         made.append((run.density, run.seed))
         return run.value
 
-    (found,) = confirm(old, ("digits",), again)
-    assert made == [(0.2, 0), (0.05, 0)]  # both ends, not all four
-    assert {run.fingerprint for run in found.confirmed} == {now}
-    assert {run.measured_as for run in found.confirmed} == {"one"}
-    assert [(run.density, run.seed) for run in found.confirmed] == [(run.density, run.seed) for run in old]
-    assert list(confirm([*old, *found.confirmed], ("digits",), again)) == []
+    found = list(confirm(old, ("digits",), again, dense_of_run))
+    assert made == [(0.2, 0), (0.05, 0)]  # one of each cell, not all four
+    stand = [run for part in found for run in part.confirmed]
+    assert {run.fingerprint for run in stand} == {now}
+    assert {run.measured_as for run in stand} == {"one"}
+    assert [(run.density, run.seed) for run in stand] == [(run.density, run.seed) for run in old]
+    assert list(confirm([*old, *stand], ("digits",), again, dense_of_run)) == []
     monkeypatch.setattr(fingerprint, "engine_digest", lambda: "once more")
-    (later,) = confirm(found.confirmed, ("digits",), again)
-    assert {run.measured_as for run in later.confirmed} == {"one"}
+    later = [run for part in confirm(stand, ("digits",), again, dense_of_run) for run in part.confirmed]
+    assert {run.measured_as for run in later} == {"one"}
 
 
-def test_code_that_trains_otherwise_keeps_nothing() -> None:
+def test_a_cell_that_trains_otherwise_keeps_nothing_and_the_others_stand() -> None:
     old = [replace(RUN, density=density) for density in (0.2, 0.05)]
-    (found,) = confirm(old, ("digits",), lambda run: run.value + (0.0001 if run.density == 0.05 else 0.0))
-    assert found.confirmed == ()
-    assert [value for _, value in found.again] == [97.0, 97.0001]
+
+    def again(run: Run) -> float:
+        return run.value + (0.0001 if run.density == 0.05 else 0.0)
+
+    same, other = confirm(old, ("digits",), again, dense_of_run)
+    assert [run.density for run in same.confirmed] == [0.2]
+    assert (other.tried.density, other.value, other.confirmed) == (0.05, 97.0001, ())
+
+
+def test_a_run_from_another_dense_net_neither_tells_nor_stands() -> None:
+    old = [replace(RUN, seed=0, dense=97.5), replace(RUN, seed=1)]
+    (found,) = confirm(old, ("digits",), lambda run: run.value, dense_of_run)
+    assert found.tried.seed == 1
+    assert [run.seed for run in found.confirmed] == [1]
 
 
 def test_confirming_makes_real_runs_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

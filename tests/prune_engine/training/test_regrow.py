@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,17 @@ from prune_engine.training import train
 from prune_engine.training.phases import FixedMaskPhase
 from prune_engine.training.regrow import FEWEST_STEPS, Regrowth, updates_in
 from tests.prune_engine.training.tasks import CPU, digits, nonzero
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of a layer, outputs first."""
+
+    shape: tuple[int, ...]
+    kind: str = "Gemm"
+    output_axis: int = 0
+    input_axis: int | None = 1
+    groups: int = 1
 
 
 def noted(gradients: Tensor, share: float) -> Regrowth:
@@ -42,7 +55,7 @@ def test_a_weight_without_a_gradient_never_comes() -> None:
 
 def test_no_layer_gives_away_its_last_weight() -> None:
     gradients = torch.ones(30, 6)
-    for layers, gone in (((), [0, 1]), ((2, 4), [1])):
+    for layers, gone in (((), [0, 1]), ((Weight((2, 1)), Weight((4, 1))), [1])):
         regrowth = Regrowth(6, 0.7, 0.0, 1.0, CPU, layers)
         for gradient in gradients:
             regrowth.note(gradient)
@@ -50,6 +63,25 @@ def test_no_layer_gives_away_its_last_weight() -> None:
         goes, comes = regrowth.exchange(0.0, torch.tensor([0, 2, 3]), torch.tensor([0.1, 0.5, 1.0]))
         assert sorted(goes.tolist()) == gone
         assert len(comes) == len(goes)
+
+
+def test_no_output_gets_more_than_two_at_a_time() -> None:
+    # Two layers of 3 x 4 and, its outputs last, 2 x 3; the steadiest gradients all ask for output 1.
+    gradients = torch.zeros(30, 18)
+    gradients[:, 4:8] = torch.tensor([9.0, 8.0, 7.0, 6.0])
+    gradients[:, :3] = torch.tensor([1.0, 3.0, 2.0])
+    gradients[:, 12:18] = torch.tensor([0.1, 5.0, 0.2, 4.0, 0.3, 4.5])
+    gradients += 0.5 * torch.randn(30, 18, generator=torch.Generator().manual_seed(0)) * gradients
+    layers = (Weight((3, 4)), Weight((2, 3), output_axis=1))
+    regrowth = Regrowth(18, 1.0, 0.0, 1.0, CPU, layers)
+    for gradient in gradients:
+        regrowth.note(gradient)
+    _, comes = regrowth.exchange(0.0, torch.tensor([3, 8, 9, 10, 11, 12]), torch.ones(6))
+    assert len(comes) == 4
+    assert len({4, 5, 6, 7} & set(comes.tolist())) == 2
+    free = noted(gradients, 1.0)
+    _, anywhere = free.exchange(0.0, torch.tensor([3, 8, 9, 10, 11, 12]), torch.ones(6))
+    assert {4, 5, 6, 7} < set(anywhere.tolist())
 
 
 @given(
