@@ -168,8 +168,9 @@ class PruneSpec(BaseModel):
     augmentation: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: in trainings of more than five epochs images are moved by up to a 28th of their "
-        "size while they are trained on, all of them where many weights are left, some where few are, if the "
-        "dense model still knows the moved ones. `off`, also with `acceleration` `off`: rows stay.",
+        "size, and half of them mirrored, while they are trained on: all where many weights are left, some "
+        "where few are, as far as the dense model still knows them. `off`, also with `acceleration` `off`: "
+        "rows stay.",
     )
     acceleration: Literal["auto", "off"] = Field(
         "auto",

@@ -1,8 +1,8 @@
-"""Images are moved by a few pixels while they are trained on, as far as the dense model still knows them.
+"""Images are moved by a few pixels and mirrored in training, as far as the dense model still knows them.
 
 A network with plenty of weights left learns its training rows by heart long before it generalises as well as
-the dense one did; shifted images are new rows with the same labels. Which shift a row gets is computed from
-the seed, the step and the row's number alone: nothing has to be kept or drawn, on every device the same.
+the dense one did; moved images are new rows with the same labels. How a row is moved is computed from the
+seed, the step and the row's number alone: nothing has to be kept or drawn, on every device the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor
 from prune_engine.data.plane import Plane
 
 _MASK = 0xFFFFFFFF
+_MIRROR = 0x9E3779B9
+"""Makes of the number of a row another one, so that its mirroring does not follow from its offset."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Shifts:
         pixels: how far an image is moved at most, in each direction.
         share: of the rows that are moved; the others stay as they are.
         seed: of the choice.
+        mirror: whether half of the rows that are moved are seen in the mirror, left for right.
     """
 
     planes: tuple[Plane | None, ...]
     pixels: int
     share: float = 1.0
     seed: int = 0
+    mirror: bool = False
 
     def __call__(self, inputs: Sequence[Tensor], rows: Tensor, step: int) -> tuple[Tensor, ...]:
         """The inputs of these rows as they are seen in this step.
@@ -43,8 +47,9 @@ class Shifts:
             step: of the training.
         """
         down, right = self.offsets(rows, step)
+        mirrored = self.mirrored(rows, step) if self.mirror else None
         return tuple(
-            x if plane is None else shift(x, plane, down, right)
+            x if plane is None else shift(x, plane, down, right, mirrored)
             for x, plane in zip(inputs, self.planes, strict=True)
         )
 
@@ -55,11 +60,19 @@ class Shifts:
         down = noise % ways - self.pixels
         noise = noise // ways
         right = noise % ways - self.pixels
-        moved = mixed(noise) < int(self.share * (_MASK + 1))
+        moved = self._moved(noise)
         return down * moved, right * moved
 
+    def mirrored(self, rows: Tensor, step: int) -> Tensor:
+        """Which rows are seen in the mirror in this step, (batch,), bool."""
+        noise = mixed(rows + mixed_number(self.seed ^ _MIRROR, step))
+        return (noise % 2 == 1) & self._moved(noise // 2)
 
-def shift(x: Tensor, plane: Plane, down: Tensor, right: Tensor) -> Tensor:
+    def _moved(self, noise: Tensor) -> Tensor:
+        return mixed(noise) < int(self.share * (_MASK + 1))
+
+
+def shift(x: Tensor, plane: Plane, down: Tensor, right: Tensor, mirrored: Tensor | None = None) -> Tensor:
     """Each image moved by its own whole number of pixels; the values of the border fill the rest.
 
     Args:
@@ -67,9 +80,12 @@ def shift(x: Tensor, plane: Plane, down: Tensor, right: Tensor) -> Tensor:
         plane: how the image lies in a row.
         down: pixels by row, (batch,); negative: up.
         right: pixels by row, (batch,); negative: left.
+        mirrored: which rows are then mirrored, left for right, (batch,), bool; None: none.
     """
     lines = _sources(plane.height, down)
     columns = _sources(plane.width, right)
+    if mirrored is not None:
+        columns = torch.where(mirrored.unsqueeze(1), columns.flip(1), columns)
     places = (lines.unsqueeze(2) * plane.width + columns.unsqueeze(1)).flatten(1)
     if plane.channels_last:
         images = x.reshape(len(x), plane.height * plane.width, plane.channels)

@@ -24,7 +24,7 @@ class Settings:
 
     From `gates_until` to `gates.fix_mask_at` the density is exact and weights are exchanged; `regrow` is the
     share of the kept weights that the first exchange takes. In each step a `shift_share` of the images is
-    moved by up to `shift_pixels`.
+    moved by up to `shift_pixels`, half of them in the mirror where they are `mirrored`.
     """
 
     method: str
@@ -47,6 +47,8 @@ class Settings:
     shift_share: float = 0.0
     shift_pixels: int = 0
     shift_why: str = ""
+    mirrored: bool = False
+    mirrored_why: str = ""
     acceleration: str = "none"
     acceleration_why: str = ""
     renormalised: int = 0

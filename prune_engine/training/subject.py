@@ -16,7 +16,7 @@ from prune_engine.training.acceleration import accelerate
 from prune_engine.training.augmentation import Shifts
 from prune_engine.training.batch_freedom import runs_at_any_batch
 from prune_engine.training.chosen import choose
-from prune_engine.training.known_shift import known_shift
+from prune_engine.training.known_shift import known_mirrored, known_shift
 from prune_engine.training.layers import layout_of
 from prune_engine.training.operations import row_operations
 from prune_engine.training.renormalise import Renormalisable, renormalise
@@ -120,25 +120,30 @@ class Subject:
         if self._form is None:
             ready = self._accelerated(self._renormalised(self._shifted(settings, spec), spec), spec)
             kinds = ("renormalised", "renormalised_why", "acceleration", "acceleration_why")
-            names = ("shift_pixels", "shift_why", *kinds)
+            names = ("shift_pixels", "shift_why", "mirrored", "mirrored_why", *kinds)
             self._form = {name: getattr(ready, name) for name in names}
         return replace(settings, **self._form)
 
     def _shifted(self, settings: Settings, spec: PruneSpec) -> Settings:
-        """How far images are moved while they are trained on."""
+        """How far images are moved while they are trained on, and whether in the mirror."""
         if "off" in (spec.augmentation, spec.acceleration):
-            return replace(settings, shift_why="as asked")
+            return replace(settings, shift_why="as asked", mirrored_why="as asked")
         if self._start is not None or not settings.shift_share:
             return settings
         pixels, why = known_shift(self.module, self.prepared)
-        return replace(settings, shift_pixels=pixels, shift_why=why)
+        mirrored, mirrored_why = known_mirrored(self.module, self.prepared)
+        return replace(
+            settings, shift_pixels=pixels, shift_why=why, mirrored=mirrored, mirrored_why=mirrored_why
+        )
 
     def shifts(self, settings: Settings) -> Shifts | None:
         """What moves the images in a training with these settings; None: nothing does."""
-        if not settings.shift_pixels or not settings.shift_share:
+        if not settings.shift_share or not (settings.shift_pixels or settings.mirrored):
             return None
         planes = self.prepared.train.planes
-        return Shifts(planes, settings.shift_pixels, settings.shift_share, settings.seed)
+        return Shifts(
+            planes, settings.shift_pixels, settings.shift_share, settings.seed, mirror=settings.mirrored
+        )
 
     def finished(self) -> Trainable:
         """A copy of the module as it would be handed out now; the training can go on."""

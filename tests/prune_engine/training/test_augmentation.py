@@ -39,6 +39,38 @@ def test_channels_last_and_flat_rows_move_as_channels_first_do(flat: bool) -> No
         assert torch.equal(first.reshape(expected.shape), expected)
 
 
+def test_a_mirrored_image_is_moved_first() -> None:
+    image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).reshape(1, 1, 2, 3).expand(2, 1, 2, 3)
+    still, left = torch.zeros(2, dtype=torch.int64), torch.tensor([0, -1])
+    moved = shift(image, Plane(1, 2, 3), still, left, torch.tensor([True, True]))
+    assert moved[0, 0].tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
+    assert moved[1, 0].tolist() == [[3.0, 3.0, 2.0], [6.0, 6.0, 5.0]]
+    half = shift(image, Plane(1, 2, 3), still, still, torch.tensor([False, True]))
+    assert torch.equal(half[0], image[0])
+    assert torch.equal(half[1], moved[0])
+
+
+def test_half_of_what_is_moved_is_mirrored_whatever_its_offset() -> None:
+    shifts = Shifts((None,), pixels=1, share=0.5, mirror=True)
+    mirrored = shifts.mirrored(ROWS, step=3)
+    assert float(mirrored.float().mean()) == pytest.approx(0.25, abs=0.01)
+    down, _ = shifts.offsets(ROWS, step=3)
+    assert float(mirrored[down == 1].float().mean()) == pytest.approx(0.25, abs=0.02)
+    again = shifts.mirrored(ROWS, step=4)
+    assert float((mirrored & again).float().mean()) == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_a_mirror_alone_moves_nothing_else() -> None:
+    images = torch.randn(64, 1, 6, 6)
+    rows = torch.arange(64)
+    mirror = Shifts((Plane(1, 6, 6),), pixels=0, mirror=True)
+    (seen,) = mirror((images,), rows, step=0)
+    mirrored = mirror.mirrored(rows, step=0)
+    assert 0 < int(mirrored.sum()) < 64
+    assert torch.equal(seen[mirrored], images[mirrored].flip(3))
+    assert torch.equal(seen[~mirrored], images[~mirrored])
+
+
 def test_every_offset_is_equally_likely_and_no_axis_follows_the_other() -> None:
     down, right = Shifts((None,), pixels=1).offsets(ROWS, step=3)
     seen = torch.bincount((down + 1) * 3 + right + 1, minlength=9) / len(ROWS)

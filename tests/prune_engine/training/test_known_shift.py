@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_engine.data.plane import Plane
 from prune_engine.report import Metric
-from prune_engine.training.known_shift import known_shift
+from prune_engine.training.known_shift import known_mirrored, known_shift
 from tests.prune_engine.training.tasks import MemoryRows, Network, Task
 
 SIDE = 28
@@ -55,6 +55,45 @@ def test_they_stay_where_the_place_is_what_it_reads() -> None:
     pixels, why = known_shift(Network(nn.Sequential(Reads(0))), task())  # type: ignore[arg-type]
     assert pixels == 0
     assert "moved by 1" in why
+
+
+class Halves(nn.Module):
+    """Answers whether the spot is in the upper half; with `sides` it also tells left from right."""
+
+    def __init__(self, *, sides: bool) -> None:
+        super().__init__()
+        self.sides = sides
+
+    def forward(self, x: Tensor) -> Tensor:
+        upper, lower = x[:, 0, : SIDE // 2], x[:, 0, SIDE // 2 :]
+        parts = [part.flatten(1).amax(1) for half in (upper, lower) for part in half.tensor_split(2, dim=2)]
+        scores = 10.0 * torch.stack(parts, dim=1)
+        return scores if self.sides else torch.stack([scores[:, :2].amax(1), scores[:, 2:].amax(1)], dim=1)
+
+
+def test_images_are_mirrored_where_the_model_still_knows_them() -> None:
+    rows = task()
+    halves = replace(rows, train=Images(rows.train.x, rows.train.y // 2))
+    mirrored, why = known_mirrored(Network(nn.Sequential(Halves(sides=False))), halves)  # type: ignore[arg-type]
+    assert (mirrored, why) == (True, "the dense model still knows 100% of what it knew")
+
+
+def test_they_are_not_where_left_and_right_are_what_it_tells_apart() -> None:
+    mirrored, why = known_mirrored(Network(nn.Sequential(Halves(sides=True))), task())  # type: ignore[arg-type]
+    assert not mirrored
+    assert why == "mirrored, the dense model still knows only 0% of what it knew"
+
+
+def test_what_looks_the_same_in_the_mirror_says_nothing() -> None:
+    rows = task()
+    both = replace(rows, train=Images(rows.train.x + rows.train.x.flip(3), rows.train.y // 2))
+    network = Network(nn.Sequential(Halves(sides=False)))
+    assert known_mirrored(network, both) == (False, "mirrored, they are the same")  # type: ignore[arg-type]
+
+
+def test_what_is_no_image_with_a_class_is_not_mirrored() -> None:
+    given = task(kind="regression")
+    assert known_mirrored(Network(nn.Sequential(nn.Flatten())), given) == (False, "no images with classes")  # type: ignore[arg-type]
 
 
 def test_a_model_that_guesses_is_not_asked() -> None:

@@ -12,6 +12,7 @@ from prune_engine import PruneSpec
 from prune_engine.data.plane import Plane
 from prune_engine.report import Metric
 from prune_engine.training.augmentation import Shifts
+from prune_engine.training.density_rule import FEWEST_MOVED
 from prune_engine.training.objective import Objective
 from prune_engine.training.subject import Subject
 from tests.prune_engine.training.tasks import CPU, MemoryRows, Network, Task
@@ -92,21 +93,23 @@ def test_the_teacher_sees_rows_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "moved"),
+    ("fields", "share"),
     [
-        ({}, True),
-        ({"epochs": 5}, False),
-        ({"augmentation": "off"}, False),
-        ({"acceleration": "off"}, False),
-        ({"density": 0.004}, False),
+        ({}, 1.0),
+        ({"epochs": 5}, 0.0),
+        ({"augmentation": "off"}, 0.0),
+        ({"acceleration": "off"}, 0.0),
+        ({"density": 0.004}, FEWEST_MOVED),
     ],
 )
-def test_the_settings_say_whether_images_are_moved(fields: dict[str, object], moved: bool) -> None:
+def test_the_settings_say_whether_images_are_moved(fields: dict[str, object], share: float) -> None:
     spec = PruneSpec.model_validate({"density": 0.2, "epochs": 10, "batch_size": 16, **fields})
     subject = Subject(known(), images(), spec, CPU)  # type: ignore[arg-type]
     settings = subject.settings(spec)
-    assert (subject.shifts(settings) is not None) is moved
-    if moved:
-        assert settings.shift_pixels == 1
-        assert settings.shift_share == 1.0
+    shifts = subject.shifts(settings)
+    assert (shifts is not None) is (share > 0.0)
+    if shifts is not None:
+        assert (settings.shift_pixels, settings.mirrored) == (shifts.pixels, shifts.mirror) == (1, True)
+        assert settings.shift_share == shifts.share == share
         assert "still knows" in settings.shift_why
+        assert "still knows" in settings.mirrored_why
