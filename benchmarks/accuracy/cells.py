@@ -86,10 +86,14 @@ def best_peer(found: dict[str, Summary], task: Task) -> Summary | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is asked of `gumbel` in a cell, and whether it is met; None: cannot be said yet."""
+    """What is asked of `gumbel` in a cell, of itself or beside its peers, and whether it is met.
+
+    `met` is None where it cannot be said yet.
+    """
 
     asked: str
     met: bool | None
+    beside_peers: bool = True
 
 
 def verdicts(task: Task, cell: Cell, found: dict[str, Summary], device: str) -> list[Verdict]:
@@ -98,9 +102,8 @@ def verdicts(task: Task, cell: Cell, found: dict[str, Summary], device: str) -> 
     judged = []
     target = task.targets.get((cell.density, cell.length(device)))
     if target is not None:
-        judged.append(
-            Verdict(f"at least {target:g}", None if ours is None else round(ours.mean, 2) >= target)
-        )
+        met = None if ours is None else round(ours.mean, 2) >= target
+        judged.append(Verdict(f"at least {target:g}", met, beside_peers=False))
     sign = 1.0 if task.higher_is_better else -1.0
     ahead = None if ours is None or peer is None else sign * (ours.mean - peer.mean)
     margin = task.margin_at.get(cell.density)

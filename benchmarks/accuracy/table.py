@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.accuracy.cells import Summary, summaries, verdicts
+from benchmarks.accuracy.cells import Summary, Verdict, summaries, verdicts
 from benchmarks.accuracy.peers import PEERS
 from benchmarks.accuracy.published import PUBLISHED
 from benchmarks.accuracy.run import Run
@@ -100,13 +100,12 @@ def _line(
 ) -> str:
     asked = ""
     if summary.method == "gumbel":
-        words = {True: "met", False: "**not met**", None: "not known yet"}
-        asked = "; ".join(f"{part.asked}: {words[part.met]}" for part in verdicts(task, cell, found, device))
+        asked = "; ".join(_said(part, found) for part in verdicts(task, cell, found, device))
     kept = statistics.fmean(run.kept for run in summary.runs)
     parts = [
         f"{100 * cell.density:g} %, {cell.length(device)} epochs",
         TITLES.get(summary.method) or PEERS[summary.method].title,
-        f"{summary.mean:.2f} ± {summary.deviation:.2f}",
+        f"{summary.mean:.2f}" + f" ± {summary.deviation:.2f}" * (len(summary.runs) > 1),
         f"{kept:.0f} of {summary.runs[0].prunable}",
         f"{100 * summary.reached:.3g} %",
         f"{summary.reached_mean:.2f}" if summary.cut else "",
@@ -115,6 +114,14 @@ def _line(
         asked,
     ]
     return "| " + " | ".join(parts) + " |"
+
+
+def _said(verdict: Verdict, found: dict[str, Summary]) -> str:
+    """A verdict in words; one against peers stands for those that have run."""
+    words = {True: "met", False: "**not met**", None: "not known yet"}
+    run = sum(method in PEERS for method in found)
+    so_far = f", {run} of {len(PEERS)} peers run" if verdict.beside_peers and 0 < run < len(PEERS) else ""
+    return f"{verdict.asked}: {words[verdict.met]}{so_far}"
 
 
 def _remarks(summary: Summary, dense: dict[int, float]) -> str:

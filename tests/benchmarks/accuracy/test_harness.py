@@ -163,6 +163,16 @@ def test_targets_and_published_figures_are_in_the_table() -> None:
     assert "at least 98.2: **not met**" in missed
 
 
+def test_a_verdict_beside_peers_says_how_many_have_run_and_one_seed_has_no_spread() -> None:
+    ours = replace(RUN, task="resnet20", density=0.05, epochs=5, value=87.0)
+    peer = replace(ours, method="torch-gradual", value=85.5)
+    page = table([TASKS["resnet20"]], [ours, peer])
+    assert "1 over every peer: met, 1 of 4 peers run |" in page
+    assert "| 87.00 |" in page
+    two = table([TASKS["resnet20"]], [ours, replace(ours, seed=1), peer])
+    assert "| 87.00 ± 0.00 |" in two
+
+
 def test_an_error_is_better_when_lower() -> None:
     housing = TASKS["housing"]
     base = replace(RUN, task="housing", epochs=30)
