@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -115,24 +116,21 @@ def _make(runs: list[Due], rows: Rows, dense: DenseNet, store: Store) -> None:
 
 def take_over(selection: Selection, store: Store) -> None:
     """Take over what earlier code has measured, where today's trains the same."""
-    rows: dict[str, Rows] = {}
-    nets: dict[tuple[str, int], DenseNet] = {}
 
+    @functools.lru_cache(maxsize=1)
+    def rows(name: str) -> Rows:
+        return load_rows(TASKS[name])
+
+    @functools.lru_cache(maxsize=len(SEEDS))
     def dense(name: str, seed: int) -> DenseNet:
-        if name not in rows:
-            rows.clear()
-            nets.clear()
-            rows[name] = load_rows(TASKS[name])
-        if (name, seed) not in nets:
-            nets[name, seed] = dense_net(TASKS[name], rows[name], seed)
-        return nets[name, seed]
+        return dense_net(TASKS[name], rows(name), seed)
 
     def dense_value(name: str, seed: int) -> float:
         return round(dense(name, seed).value, 4)
 
     def again(run: Run) -> float:
         net, task = dense(run.task, run.seed), TASKS[run.task]
-        outcome, _ = run_ours(run.method, task, rows[run.task], net, run.density, run.epochs, run.seed)
+        outcome, _ = run_ours(run.method, task, rows(run.task), net, run.density, run.epochs, run.seed)
         return round(outcome.value, 4)
 
     for found in confirm(store.runs().values(), selection.tasks, again, dense_value):

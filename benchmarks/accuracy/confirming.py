@@ -55,7 +55,7 @@ def confirm(
             due = [run for run in mine if run.fingerprint != now and _place(run) not in known]
             for cell in dict.fromkeys((run.density, run.epochs) for run in due):
                 here = [run for run in due if (run.density, run.epochs) == cell]
-                state = _latest(run for run in here if run.dense == dense(name, run.seed))
+                state = _largest(run for run in here if run.dense == dense(name, run.seed))
                 if not state:
                     continue
                 value = again(state[0])
@@ -67,10 +67,10 @@ def _place(run: Run) -> tuple[float, int, int]:
     return run.density, run.epochs, run.seed
 
 
-def _latest(runs: Iterable[Run]) -> list[Run]:
+def _largest(runs: Iterable[Run]) -> list[Run]:
     """The runs of the state that has most of them, of several the latest, by seed."""
     states: dict[str, list[Run]] = {}
     for run in runs:
         states.setdefault(run.fingerprint, []).append(run)
-    latest = max(states.values(), key=lambda state: (len(state), max(run.date for run in state)), default=[])
-    return sorted(latest, key=lambda run: run.seed)
+    largest = max(states.values(), key=lambda state: (len(state), max(run.date for run in state)), default=[])
+    return sorted(largest, key=lambda run: run.seed)

@@ -34,15 +34,12 @@ class _NncfPeer(Peer):
         """Hooks on the weights of all layers."""
         nncf = _nncf()
         self._names = list(prunable(self.net))
-        plain, parameters = set(self.net.state_dict()), {name for name, _ in self.net.named_parameters()}
+        self._values = set(self.net.state_dict())
         mode = nncf.PruneMode[str(self.settings.get("mode", "UNSTRUCTURED_REGULARIZATION_BASED"))]
         ratio = {} if mode == nncf.PruneMode.UNSTRUCTURED_REGULARIZATION_BASED else {"ratio": 0.0}
         self.net = nncf.prune(self.net, mode=mode, examples_inputs=example, **ratio)
         self._mode = mode
-        self._plain = {name: value for name, value in self.net.named_parameters() if name in parameters}
-        self._buffers = {
-            name: value for name, value in self.net.named_buffers() if name in plain - parameters
-        }
+        self._plain = {name: value for name, value in self.net.named_parameters() if name in self._values}
         if set(self.hooks()) != set(self._names):
             raise RuntimeError(f"nncf prunes {sorted(self.hooks())}, not {sorted(self._names)}")
         end = max(round(UNTIL * self.steps), 1)
@@ -61,7 +58,7 @@ class _NncfPeer(Peer):
 
     def state(self) -> dict[str, Tensor]:
         """Values by their names in the plain net."""
-        return {name: value.detach() for name, value in (self._plain | self._buffers).items()}
+        return {name: value for name, value in self.net.state_dict().items() if name in self._values}
 
 
 class NncfMagnitude(_NncfPeer):
