@@ -28,12 +28,17 @@ PART = 5 * 1024 * 1024
 PARTS_IN_FLIGHT = 4
 _LAST_WRITE = 30.0  # seconds that an upload that is given up waits for what is under way
 _MOST_PARTS = 10_000  # that an upload to S3 may have
-# What one request is repeated for: a moment's 503, a dropped connection. A second or two in all; whoever
-# can wait longer does so by himself, and sees between two tries whether there is still anything to wait for.
+# What one request is repeated for: a moment's 503, a dropped connection. Two seconds at least (each wait is
+# drawn from between the first and `base` times the last) and seldom more than three; whoever can wait longer
+# does so by himself, and sees between two tries whether there is still anything to wait for.
 _RETRIES: Any = {
-    "max_retries": 6,
+    "max_retries": 8,
     "retry_timeout": timedelta(seconds=10),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=250),
+        "max_backoff": timedelta(seconds=1),
+        "base": 1.5,
+    },
 }
 # Plain HTTP is used only where the endpoint's address says so.
 _CLIENT: Any = {

@@ -98,7 +98,7 @@ def test_memory_stays_flat_while_a_large_file_goes_in_and_out(artifacts: Artifac
 
 def test_a_moment_of_503_passes_unnoticed(artifacts: ArtifactStore, s3: S3, tmp_path: Path) -> None:
     s3.switch.leave()
-    threading.Timer(1.0, s3.switch.come_back).start()
+    threading.Timer(1.0, s3.switch.come_back).start()  # one request is repeated for two seconds at least
     artifacts.put_file(KEY, file_of(tmp_path, CONTENT))
     assert s3.switch.refused > 0
     assert asyncio.run(artifacts.head(KEY)) == len(CONTENT)

@@ -102,7 +102,7 @@ def test_a_model_of_100_mb_takes_less_than_five_seconds_of_the_processor(tmp_pat
     after = os.times()
     assert (status, said["prunable"]) == (0, True)
     taken = after.children_user + after.children_system - before.children_user - before.children_system
-    assert taken < 5.0
+    assert taken < 5.0  # 3.5 beside two trainings on 2 cores
     found = written(tmp_path)
     assert found.multiply_adds is not None
     assert found.step is not None

@@ -215,16 +215,14 @@ def _call(
     state = states if len(states) == 2 else states[0]
     # "train" keeps what the derivative needs; there is no dropout between the layers of one layer
     arguments = (x, state, weights, has_bias, 1, 0.0, torch.is_grad_enabled(), both, False)
-    result: tuple[Tensor, ...] = (
-        _uncompiled(native, *arguments) if torch.compiler.is_compiling() else native(*arguments)
-    )
+    result: tuple[Tensor, ...]
+    if torch.compiler.is_compiling():
+        from prune_engine.formats.operators.recurrent_uncompiled import uncompiled
+
+        result = uncompiled(native, *arguments)
+    else:
+        result = native(*arguments)
     return result
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _uncompiled(native: Callable[..., Any], *arguments: Any) -> Any:
-    """torch.compile cannot take torch's recurrent kernels, and leaves nn.LSTM out as well."""
-    return native(*arguments)
 
 
 def _frame(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

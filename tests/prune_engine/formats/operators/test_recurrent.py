@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -242,6 +244,23 @@ def test_an_ordinary_layer_is_one_call_of_torchs_own(kind: str, monkeypatch: pyt
     calls.clear()  # the import walks the graph too
     computed(module, proto, inputs)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch_compile_leaves_the_layer_as_it_is(kind: str) -> None:
+    inputs = operands(kind, 2, initial=False)
+    proto = model(kind, inputs, hidden_size=HIDDEN, direction="bidirectional")
+    module = compile_graph(proto)
+    expected = computed(module, proto, inputs)
+    compiled = computed(torch.compile(module, backend="eager"), proto, inputs)
+    for got, wanted in zip(compiled, expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
+def test_torchs_compiler_is_imported_only_to_compile() -> None:
+    """It is a second of the processor, and every start of an inspection or a job would pay it."""
+    code = "import sys, prune_engine.api; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
 def test_a_constant_length_tensor_is_honoured() -> None:

@@ -1,0 +1,15 @@
+"""A call that torch.compile leaves out. In a module of its own: the decorator imports all of torch's compiler,
+a second of the processor that every start would pay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def uncompiled(native: Callable[..., Any], *arguments: Any) -> Any:
+    """torch.compile cannot take torch's recurrent kernels, and leaves nn.LSTM out as well."""
+    return native(*arguments)
