@@ -1,5 +1,7 @@
-"""A call that torch.compile leaves out. In a module of its own: the decorator imports all of torch's compiler,
-a second of the processor that every start would pay."""
+"""A call that torch.compile leaves out.
+
+In a module of its own: the decorator imports torch's compiler, and every start would pay that second.
+"""
 
 from __future__ import annotations
 
