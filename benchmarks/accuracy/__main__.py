@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif not asked.table:
         until = time.monotonic() + 60 * asked.limit_minutes
         work(selection, store, choices, until)
-    draw(store, folder, QUICK if quick else FULL)
+    draw(store, choices, folder, QUICK if quick else FULL)
     return 0
 
 
@@ -142,10 +142,13 @@ def take_over(selection: Selection, store: Store) -> None:
         _say(f"{cell}: {run.method} had {run.value}, now {found.value}: {said}")
 
 
-def draw(store: Store, folder: Path, names: Sequence[str]) -> None:
-    """Collect the stored runs of these tasks, write the table and the picture."""
+def draw(store: Store, choices: Choices, folder: Path, names: Sequence[str]) -> None:
+    """Collect the stored runs of these tasks, write the table and the picture.
+
+    A peer's runs with other settings than those that its search has chosen since are left out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = [run for run in store.runs().values() if run.task in names]
+    runs = [run for run in store.runs().values() if run.task in names and _chosen(run, choices)]
     store.collect(runs)
     tasks: list[Task] = [TASKS[name] for name in names]
     text = table(tasks, runs)
@@ -153,6 +156,12 @@ def draw(store: Store, folder: Path, names: Sequence[str]) -> None:
     if runs:
         write_figure(tasks, runs, folder)
     print(text)
+
+
+def _chosen(run: Run, choices: Choices) -> bool:
+    if run.method not in PEERS:
+        return True
+    return choices.settings(TASKS[run.task], run.method, run.density) in (None, run.settings)
 
 
 def _say(line: str) -> None:

@@ -61,7 +61,7 @@ def test_runs_are_made_once_and_drawn(folder: Path) -> None:
     assert command.work(selection, store, choices) == 5  # two tries of the peer, three runs
     assert command.work(selection, store, choices) == 0
     assert due(selection, store.runs(), choices) == []
-    command.draw(store, folder, ["digits"])
+    command.draw(store, choices, folder, ["digits"])
     page = (folder / "accuracy.md").read_text()
     for title in ("**gumbel** (ours)", "magnitude (ours)", "torch.nn.utils.prune"):
         assert page.count(f"| 20 %, 1 epochs | {title}") == 1
@@ -70,6 +70,18 @@ def test_runs_are_made_once_and_drawn(folder: Path) -> None:
     assert (folder / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     collected = Store(folder / "elsewhere", folder / "accuracy.json")
     assert due(selection, collected.runs(), choices) == []
+
+
+def test_a_peers_runs_with_other_settings_than_the_chosen_ones_leave_the_table(folder: Path) -> None:
+    store = Store(folder / "runs", folder / "accuracy.json")
+    choices = Choices(folder / "settings.json")
+    command.work(Selection(("digits",), ("magnitude", "torch-gradual"), seeds=(0,)), store, choices)
+    better = Try({"rate": 0.5, "until": 0.7}, 100.0)
+    choices.add(SHORT, "torch-gradual", SHORT.chosen_at[0], better)
+    command.draw(store, choices, folder, ["digits"])
+    page = (folder / "accuracy.md").read_text()
+    assert "| magnitude (ours)" in page
+    assert "torch.nn.utils.prune, gradual" not in page
 
 
 def test_nothing_begins_after_the_limit(folder: Path) -> None:
