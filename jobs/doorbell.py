@@ -55,13 +55,13 @@ class Doorbell:
         self._settings = settings
         self._celery: Celery | None = None
 
-    def ring(self, job_id: str, *, device: str = "auto") -> None:
-        """Tell the workers of a queued job; those with a GPU where `device` is "cuda". Blocks for some ms.
+    def ring(self, job_id: str, *, gpu: bool = False) -> None:
+        """Tell the workers of a queued job; only those with a GPU where it needs one. Blocks for some ms.
 
         Raises:
             StoreUnavailableError: the broker does not answer.
         """
-        queue = self.queue(device == "cuda")
+        queue = self.queue(gpu)
         app = self._app()
         from kombu.exceptions import OperationalError
 

@@ -86,6 +86,6 @@ class Sweeper:
     def ring(self, jobs: list[Job]) -> None:
         """Ring for jobs."""
         for job in jobs:
-            self._doorbell.ring(job.id, device=job.spec.device)
+            self._doorbell.ring(job.id, gpu=job.needs_gpu)
         if jobs:
             log.info("rang for %d queued jobs", len(jobs))

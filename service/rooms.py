@@ -52,7 +52,7 @@ class Rooms:
         The record is the truth: a job that nobody rang for is found when a worker looks.
         """
         try:
-            await anyio.to_thread.run_sync(lambda: self.doorbell.ring(job.id, device=job.spec.device))
+            await anyio.to_thread.run_sync(lambda: self.doorbell.ring(job.id, gpu=job.needs_gpu))
         except StoreUnavailableError as error:
             _log.error("not rung", job_id=job.id, detail=error.message)
 

@@ -73,7 +73,7 @@ class _Worker:
                 break
             tried.add(job_id)
         if (after := self._next(queue)) is not None:
-            self.doorbell.ring(after, device="cuda" if queue == self.settings.gpu_queue else "auto")
+            self.doorbell.ring(after, gpu=queue == self.doorbell.queue(gpu=True))
         self.supervisor.rest()
 
     def _next(self, queue: str) -> str | None:

@@ -15,7 +15,7 @@ from jobs.store import JobStore
 def test_a_ring_is_one_message_that_carries_the_id_only(settings: Settings, store: JobStore) -> None:
     bell = Doorbell(settings)
     bell.ring("job_1")
-    bell.ring("job_2", device="cuda")
+    bell.ring("job_2", gpu=True)
     queues = [f"{settings.redis_prefix}{name}" for name in (settings.queue, settings.gpu_queue)]
     for queue, job_id in zip(queues, ("job_1", "job_2"), strict=True):
         [message] = store._redis.lrange(queue, 0, -1)

@@ -23,7 +23,7 @@ class Rung(Doorbell):
         super().__init__(settings)
         self.jobs: list[str] = []
 
-    def ring(self, job_id: str, *, device: str = "auto") -> None:
+    def ring(self, job_id: str, *, gpu: bool = False) -> None:
         self.jobs.append(job_id)
 
 

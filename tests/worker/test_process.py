@@ -52,7 +52,7 @@ class Farm:
             PruneSpec.model_validate({"density": 0.1, "device": device}), priority=priority
         )
         for _ in range(ring):
-            self.doorbell.ring(job.id, device=device)
+            self.doorbell.ring(job.id, gpu=job.needs_gpu)
         return job
 
     def wait_for(self, job: Job, *statuses: Status, seconds: float = 20.0) -> Job:
