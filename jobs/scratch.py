@@ -29,7 +29,7 @@ class Scratch:
         self._folder = root / owner
         # Root starts its children as somebody else, who has to get to his own folder.
         self._folder.mkdir(mode=0o700 if os.geteuid() else 0o711)
-        self._lock = _try_lock(self._folder)
+        self._lock = _lock(self._folder)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Path]:
@@ -44,15 +44,14 @@ class Scratch:
     def close(self) -> None:
         """Remove the whole folder."""
         _remove(self._folder)
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     @staticmethod
     def remove_abandoned(root: Path, age: float = 0.0) -> None:
         """Remove the folders below `root` whose owners are gone, unless something changed within `age` s."""
         for folder in root.iterdir():
             # A folder without a lock file is just being made.
-            if (folder / _LOCK).exists() and _age(folder) >= age and (lock := _try_lock(folder)) is not None:
+            if _age(folder) >= age and (lock := _try_lock(folder)) is not None:
                 _end_all_in(folder)
                 _remove(folder)
                 lock.close()
@@ -74,9 +73,21 @@ def _end_all_in(folder: Path) -> None:
                 process.kill()
 
 
+def _lock(folder: Path) -> IO[bytes]:
+    """A new lock file, open and locked. It gets its name after that: a free one is taken for a dead one's."""
+    unnamed = folder / f"{_LOCK}.new"
+    lock = unnamed.open("xb")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    unnamed.rename(folder / _LOCK)
+    return lock
+
+
 def _try_lock(folder: Path) -> IO[bytes] | None:
-    """An open, locked file; None when another process holds the lock."""
-    lock = (folder / _LOCK).open("ab")
+    """A folder's lock file, open and locked; None where it has none or another process holds the lock."""
+    try:
+        lock = (folder / _LOCK).open("r+b")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

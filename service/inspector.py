@@ -15,6 +15,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +55,7 @@ class Inspector:
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.inspections)
         self._scratch: Scratch | None = None
+        self._making = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -61,9 +63,10 @@ class Inspector:
         with contextlib.ExitStack() as opened:
 
             def enter() -> Path:
-                if self._scratch is None:
-                    owner = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-                    self._scratch = Scratch(self._settings.scratch, owner)
+                with self._making:  # the first two requests may come at once, each in a thread of its own
+                    if self._scratch is None:
+                        owner = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+                        self._scratch = Scratch(self._settings.scratch, owner)
                 return opened.enter_context(self._scratch.folder(f"inspection-{secrets.token_hex(8)}"))
 
             try:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -46,6 +48,24 @@ def test_what_outlived_a_dead_worker_in_its_folder_is_ended(tmp_path: Path) -> N
     Scratch(tmp_path, "new")
     psutil.wait_procs([left], timeout=5)
     assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+
+
+def test_one_that_is_just_being_made_is_not_taken_for_a_dead_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process cleans up at the worst moment: the lock file is there, and not locked yet."""
+    lock = fcntl.flock
+
+    def slowly(file: IO[bytes], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        Scratch.remove_abandoned(tmp_path)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    scratch = Scratch(tmp_path, "worker-1")
+    Scratch.remove_abandoned(tmp_path)
+    with scratch.folder("job_1") as folder:
+        assert folder.is_dir()
 
 
 def test_what_a_living_worker_uses_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:

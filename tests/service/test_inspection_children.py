@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.scratch import Scratch
 from jobs.settings import Settings
 from jobs.store import JobStore
 from service import inspector
@@ -73,6 +75,34 @@ class TestChildren:
             for thread in threads:
                 thread.join()
             assert answers == [200, 200]
+
+    def test_the_first_two_at_once_share_one_folder_of_this_process(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[str] = []
+
+        class Slow(Scratch):
+            def __init__(self, root: Path, owner: str) -> None:
+                made.append(owner)
+                time.sleep(0.3)
+                super().__init__(root, owner)
+
+        async def both() -> None:
+            ours = inspector.Inspector(settings)
+
+            async def one() -> Path:
+                async with ours.folder() as folder:
+                    assert folder.is_dir()
+                    return folder.parent
+
+            first, second = await asyncio.gather(one(), one())
+            assert first == second
+            await ours.close()
+
+        monkeypatch.setattr(inspector, "Scratch", Slow)
+        asyncio.run(both())
+        assert len(made) == 1
+        assert list(settings.scratch.iterdir()) == []
 
     def test_what_takes_too_long_is_ended(self, settings: Settings, tmp_path: Path, store: JobStore) -> None:
         with standing_in(settings, tmp_path, SLEEP, inspect_seconds=1.5) as api:
