@@ -143,11 +143,3 @@ def active_jobs_of(caller: Caller, rooms: Rooms) -> int:
     if caller.key is None:
         return 0
     return limit_of(caller.key.limits.active_jobs, rooms.settings.key_active_jobs)
-
-
-async def _ring(job: Job, rooms: Rooms) -> None:
-    """Tell a worker. The record is the truth: a job that nobody rang for is found when a worker looks."""
-    try:
-        await anyio.to_thread.run_sync(lambda: rooms.doorbell.ring(job.id, gpu=job.needs_gpu))
-    except StoreUnavailableError as error:
-        _log.error("not rung", job_id=job.id, detail=error.message)
