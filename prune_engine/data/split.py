@@ -1,4 +1,8 @@
-"""The rows to measure with: the data's own test split, else a seeded share held out, stratified by class."""
+"""The rows to measure with: the data's own test split, else a seeded share held out, stratified by class.
+
+Rows that lie sorted by class, as folders of images do, are mixed: what looks at the first rows of a split
+sees all classes.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,16 @@ def split_rows(raw: RawData, share: float | None, seed: int, *, by_class: bool) 
     Args:
         raw: the data; its own test split is taken where it has one.
         share: of the rows to hold out otherwise; None: 20 %.
-        seed: of the choice.
-        by_class: keep the shares of the classes (integer labels).
+        seed: of the choice, and of the order where rows are mixed.
+        by_class: labels are classes: keep their shares, and mix rows that are sorted by them.
 
     Raises:
         TooFewSamplesError: fewer than 10 rows to train on or 2 to measure with.
     """
     if raw.test is not None:
         _check(len(raw.train), len(raw.test))
-        return raw.train, raw.test, "test split"
+        train, test = (_mixed(split, seed) if by_class else split for split in (raw.train, raw.test))
+        return train, test, "test split"
     share = DEFAULT_HOLDOUT if share is None else share
     rows = len(raw.train)
     held = max(1, round(share * rows))
@@ -41,7 +46,30 @@ def split_rows(raw: RawData, share: float | None, seed: int, *, by_class: bool) 
         how = f"{100 * held / rows:.3g} % of the rows, seed {seed}"
     mask = np.zeros(rows, dtype=bool)
     mask[chosen] = True
-    return raw.train.take(np.flatnonzero(~mask)), raw.train.take(np.flatnonzero(mask)), how
+    parts = [np.flatnonzero(~mask), np.flatnonzero(mask)]
+    if by_class and sorted_by_class(labels):
+        parts = [np.random.default_rng(seed).permutation(part) for part in parts]
+    return raw.train.take(parts[0]), raw.train.take(parts[1]), how
+
+
+def sorted_by_class(labels: Array | None) -> bool:
+    """Whether most rows follow one of their own class, nearer to always than to as often as by chance.
+
+    Args:
+        labels: numbers of classes, (rows,) or (rows, 1); None: never.
+    """
+    if labels is None or len(labels) < 2:
+        return False
+    labels = labels.reshape(len(labels))
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    by_chance = float(np.square(shares).sum())
+    return float((labels[1:] == labels[:-1]).mean()) > (1.0 + by_chance) / 2.0
+
+
+def _mixed(split: Split, seed: int) -> Split:
+    if not sorted_by_class(split.labels):
+        return split
+    return split.take(np.random.default_rng(seed).permutation(len(split)))
 
 
 def stratified(labels: Array, count: int, generator: np.random.Generator) -> Array:
