@@ -1,6 +1,6 @@
 """Multiply-adds of one row: of the dense model, and of the kept weights alone.
 
-Counted are the multiplications of convolutions, matrix products, attention, LSTM, GRU and RNN; padding counts
+Counted are the multiplications of convolutions, matrix products, Einsum, attention, LSTM, GRU and RNN; padding counts
 as if it were data, biases, normalisation and activations do not count. A pruned weight saves its
 multiplications at every position at which it is used, so a node's effective number is its number times the
 kept share of its weight.
@@ -30,17 +30,23 @@ Shape = tuple[int, ...]
 _WEIGHT_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 """Where it is not the second input, for scale and zero point come first."""
 
-_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "CausalConvWithState", "QLinearConv", "ConvInteger"})
+_CONVOLUTIONS = frozenset(
+    {
+        *("Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "CausalConvWithState"),
+        *("QLinearConv", "ConvInteger"),
+    }
+)
 _TRANSPOSED = frozenset({"ConvTranspose", "ConvTransposeWithDynamicPads"})
 _PRODUCTS = frozenset(
     {
-        *("Gemm", "MatMul", "FusedGemm", "FusedMatMul", "TransposeMatMul", "QLinearMatMul", "QGemm"),
+        *("Gemm", "MatMul", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "TransposeMatMul"),
+        *("GemmFastGelu", "QLinearMatMul", "QGemm"),
         *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
     }
 )
 _ATTENTIONS = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-_COUNTED = _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS | _ATTENTIONS | _RECURRENT
+_COUNTED = _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS | _ATTENTIONS | _RECURRENT | {"Einsum"}
 
 
 class ShapeUnknownError(Exception):
@@ -163,6 +169,8 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
         kernel = shape(node.input[weight])
         positions = shape(node.output[0] if node.op_type in _CONVOLUTIONS else node.input[0])
         return [_Products(math.prod(positions) * math.prod(kernel[1:]), (node.input[weight],))]
+    if node.op_type == "Einsum":
+        return _einsum(node, [shape(name) for name in node.input])
     if node.op_type in _ATTENTIONS:
         names = [name for name in node.input[:2] if name]
         return _attention(node, [shape(name) for name in names], shape(node.output[0]))
@@ -178,6 +186,22 @@ def _multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> list[_Pr
         _Products(steps * math.prod(first), (node.input[1],)),
         _Products(steps * math.prod(second), (node.input[2],)),
     ]
+
+
+def _einsum(node: onnx.NodeProto, given: Sequence[Shape]) -> list[_Products]:
+    """One multiplication fewer than there are operands, for every combination of all letters' values."""
+    equation = next(attribute.s for attribute in node.attribute if attribute.name == "equation").decode()
+    sizes: dict[str, int] = {}
+    broadcast: tuple[int, ...] = ()
+    for term, sides in zip(equation.replace(" ", "").split("->")[0].split(","), given, strict=True):
+        before, _, after = term.partition("...")
+        middle = len(sides) - len(after)
+        # A side of 1 goes with any other.
+        for letter, size in (*zip(before, sides, strict=False), *zip(after, sides[middle:], strict=True)):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+        broadcast = np.broadcast_shapes(broadcast, sides[len(before) : middle])
+    each = math.prod(sizes.values()) * math.prod(broadcast)
+    return [_Products((len(given) - 1) * each, tuple(node.input))]
 
 
 def _attention(node: onnx.NodeProto, given: Sequence[Shape], output: Shape) -> list[_Products]:

@@ -7,7 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from prune_engine.formats.operators import rows
+from prune_engine.formats.weight_places import weight_places
 from prune_engine.measure import count_operations, operations_info
+from prune_engine.measure.operations import _counted
 from tests.prune_engine.data.nets import mlp
 
 
@@ -177,6 +180,48 @@ def test_fused_products_and_convolutions_count_like_plain_ones() -> None:
     conv = [helper.make_node("FusedConv", ["x", "w"], ["y"], activation="Relu", **options)]
     model = fused(conv, ["N", 4, 8, 8], {"w": (6, 4, 3, 3)})
     assert count_operations(model, None, {"x": (1, 4, 8, 8)}) == 6 * 6 * 6 * 4 * 9
+
+
+@pytest.mark.parametrize(
+    ("equation", "row", "weight", "count"),
+    [
+        ("bi,io->bo", [8], (8, 20), 8 * 20),
+        ("b i , i o", [8], (8, 20), 8 * 20),
+        ("bti,oi->bto", [7, 8], (20, 8), 7 * 8 * 20),
+        ("bthd,hdo->bto", [7, 2, 4], (2, 4, 6), 7 * 2 * 4 * 6),
+        ("...i,io->...o", [7, 8], (8, 20), 7 * 8 * 20),
+        ("bii,i->b", [4, 4], (4,), 4),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_einsum_counts_like_the_product_that_it_is(
+    equation: str, row: list[int], weight: tuple[int, ...], count: int, batch: int
+) -> None:
+    einsum = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
+    model = graph([einsum], ["N", *row], {"w": weight})
+    shapes = {"x": (batch, *row)}
+    assert count_operations(model, None, shapes) == count
+    assert count_operations(model, {"w": half(*weight)}, shapes) == count // 2
+
+
+def test_einsum_of_one_operand_multiplies_nothing() -> None:
+    model = graph([helper.make_node("Einsum", ["x"], ["y"], equation="bij->bji")], ["N", 3, 4], {})
+    assert count_operations(model, None, {"x": (2, 3, 4)}) == 0
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_every_operator_whose_weights_are_pruned_counts(domain: str) -> None:
+    """All but embeddings, which are looked up and multiply nothing."""
+    attributes = {"Einsum": {"equation": "bi,io->bo"}}
+    pruned = []
+    for name in sorted({row.name for row in rows() if row.domain == domain}):
+        inputs = [f"i{position}" for position in range(9)][: 2 if name == "Einsum" else 9]
+        node = helper.make_node(name, inputs, ["y"], domain=domain, **attributes.get(name, {}))
+        kinds = {kind for _, kind, _ in weight_places(node, lambda _: 2)} - {"Embedding"}
+        if kinds:
+            pruned.append(name)
+            assert _counted(helper.make_graph([node], name, [], [])), name
+    assert len(pruned) > 5
 
 
 def test_products_inside_local_functions_count() -> None:
