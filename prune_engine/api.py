@@ -20,7 +20,7 @@ from prune_engine.data.part import with_search_rows
 from prune_engine.environment import choose_device, describe_environment
 from prune_engine.errors import ModelError, PruneError
 from prune_engine.events import Listener, silent
-from prune_engine.examine import examine
+from prune_engine.examine import check_target, examine
 from prune_engine.finishing import Finish
 from prune_engine.formats import (
     SourceModel,
@@ -35,7 +35,7 @@ from prune_engine.formats.storage import Storage
 from prune_engine.inspection import Inspection
 from prune_engine.measure import measure_quality, run_session, session
 from prune_engine.preflight import importable, model_warnings, start_warnings
-from prune_engine.report import Report
+from prune_engine.report import DataInfo, Report, TargetInfo
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from prune_engine.stops import stop_row, stop_warnings
 from prune_engine.stopwatch import Stopwatch
@@ -156,6 +156,7 @@ def _prune(
         start = None if fresh is None else fresh.values
         started = None if spec.train_weights else starting_model(source.proto, module, start)
         prepared = prepare(raw, inputs, outputs, lambda feed: run_session(dense, feed), spec)
+        check_target(spec, prepared.metric)
         if spec.target is not None and spec.target.rows == "held_out":
             prepared = with_search_rows(prepared, spec.seed)
     warnings = [*model_warnings(source, module), *prepared.warnings, *start_warnings(spec, module, fresh)]
@@ -185,7 +186,7 @@ def _prune(
         spec=spec,
         settings=last.trained.settings,
         model=model_info(source, module),
-        data=prepared.info,
+        data=_trained_on(prepared.info, target),
         layers=last.layers,
         left_out=list(chosen.left_out),
         density=last.density,
@@ -209,6 +210,13 @@ def _prune(
         storage=source.storage,
         stops={stop.spec.one_density: stop.model for stop in stops} if several else {},
     )
+
+
+def _trained_on(data: DataInfo, target: TargetInfo | None) -> DataInfo:
+    """The data as they were used: without the training rows that a search held back."""
+    if target is None or target.asked.rows != "training":
+        return data
+    return data.model_copy(update={"train_rows": data.train_rows - target.rows})
 
 
 def inspect(
@@ -249,8 +257,8 @@ def inspect(
             raise
         problems.append(error)
     source = _read_model(model, raw, asked, labels)
-    density = min(asked.densities, default=None) if has_density else None
-    return examine(source, asked, density=density, raw=raw, problems=problems, notes=notes)
+    densities = asked.densities if has_density else ()
+    return examine(source, asked, densities=densities, raw=raw, problems=problems, notes=notes)
 
 
 def knows_its_shapes(model: Path | str | onnx.ModelProto, spec: PruneSpec) -> bool:

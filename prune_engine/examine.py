@@ -10,6 +10,7 @@ from typing import TypeVar
 from prune_engine import graph_facts
 from prune_engine.data.preparing import Match, match
 from prune_engine.data.raw import RawData
+from prune_engine.data.task import metric_of
 from prune_engine.errors import PruneError
 from prune_engine.formats import SourceModel, input_infos, output_infos
 from prune_engine.gates import Layout, lay_out
@@ -18,9 +19,11 @@ from prune_engine.inspection import Complaint, DataMatch, DensityOutlook, Inspec
 from prune_engine.measure import run_session, session
 from prune_engine.preflight import importable, model_warnings
 from prune_engine.rehearsal import rehearse
+from prune_engine.report import Metric
 from prune_engine.spec import PruneSpec
 from prune_engine.training.chosen import choose
 from prune_engine.training.layers import layout_of
+from prune_engine.training.target import limit_of
 
 T = TypeVar("T")
 
@@ -29,7 +32,7 @@ def examine(
     source: SourceModel,
     spec: PruneSpec,
     *,
-    density: float | None = None,
+    densities: Sequence[float] = (),
     raw: RawData | None = None,
     problems: Sequence[PruneError] = (),
     notes: Sequence[str] = (),
@@ -38,8 +41,8 @@ def examine(
 
     Args:
         source: the model.
-        spec: what is asked; its density counts only where `density` repeats it.
-        density: the density that was asked for; None: none was.
+        spec: what is asked; its density counts only where `densities` repeat it.
+        densities: that were asked for, each of which must be possible; the outlook tells of the smallest.
         raw: the data; None: there are none.
         problems: what has been found to be wrong already.
         notes: warnings that there are already.
@@ -52,6 +55,8 @@ def examine(
     graph = graph_facts.inspected_graph(proto)
     module = _attempt(wrong, lambda: importable(source))
     found = _attempt(wrong, lambda: _matched(source, raw, spec)) if raw is not None else None
+    if found is not None:
+        _attempt(wrong, lambda: check_target(spec, metric_of(found.plan, None)))
     every = graph_facts.prunable_weights(graph, module)
     chosen = _attempt(wrong, lambda: choose(every, spec))
     gated = every if chosen is None else chosen.gated
@@ -61,8 +66,8 @@ def examine(
     if prunable:
         layout = None if chosen is None else _attempt(wrong, lambda: layout_of(gated, spec))
         layout = layout or lay_out(gated, [weight.name for weight in gated], SingleWeights())
-        kept = None if density is None else _attempt(wrong, lambda: layout.kept(density))
-        outlook = _outlook(layout, density, kept)
+        kept = _attempt(wrong, lambda: [layout.kept(density) for density in sorted(densities, reverse=True)])
+        outlook = _outlook(layout, min(densities, default=None), kept[-1] if kept else None)
     warnings = list(source.warnings) if module is None else model_warnings(source, module)
     inputs = input_infos(proto)
     measured = rehearse(source, spec, module, inputs, found)
@@ -101,6 +106,16 @@ def examine(
         time=measured.time,
         data=_described(found, raw),
     )
+
+
+def check_target(spec: PruneSpec, metric: Metric) -> None:
+    """That the target, if there is one, is one for what the model is measured with.
+
+    Raises:
+        SpecError: accuracy where errors are measured, or the other way round.
+    """
+    if spec.target is not None:
+        limit_of(spec.target, metric.name, metric.higher_is_better, dense=0.0)
 
 
 def _attempt(wrong: list[PruneError], work: Callable[[], T]) -> T | None:

@@ -114,8 +114,13 @@ def _densities(known: DensityOutlook) -> Iterator[Line]:
             density(known.requested or 0),
             f"{count(known.kept)} weights kept, which is {significant(known.reached, 9)} exactly",
         )
+    if not known.step:
+        yield Line(
+            "densities it can have", f"{significant(known.smallest)} only", "the share that stays is fixed"
+        )
+        return
     yield Line(
         "densities it can have",
         f"{significant(known.smallest)} to 1",
-        f"in steps of {significant(known.step)}: one weight",
+        f"in steps of {significant(known.step)}: one {'weight' if known.granularity == 'weight' else 'block'}",
     )

@@ -129,7 +129,9 @@ def kind_of_archive(names: list[str]) -> Archive | tuple[str, str]:
         return "torchscript"
     if "models/model.json" in inner:
         return "pt2"
-    if "archive_format" in inner or any(name.startswith(("models/", "data/aotinductor/")) for name in inner):
+    bundle = any(name.lower().endswith(".onnx") for name in names)
+    exported = any(name.startswith(("models/", "data/aotinductor/")) for name in inner) and not bundle
+    if exported or "archive_format" in inner:
         return "a torch.export archive without a program named 'model'", "Send what torch.export.save writes"
     if "serialized_exported_program.json" in names:
         return (
@@ -137,7 +139,7 @@ def kind_of_archive(names: list[str]) -> Archive | tuple[str, str]:
             "Load and save it with a newer torch (torch.export.save(torch.export.load(path), path)), or "
             "send ONNX",
         )
-    if any(name.lower().endswith(".onnx") for name in names):
+    if bundle:
         return "bundle"
     if "data.pkl" in inner:
         return (

@@ -49,7 +49,10 @@ class Preprocess(BaseModel):
 def _from_json(value: object) -> object:
     """Form fields and command-line options carry an object as JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        return json.loads(value)
+        try:
+            return json.loads(value)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
     return value
 
 

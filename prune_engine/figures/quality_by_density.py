@@ -69,13 +69,13 @@ def _paint(figure: Figure, report: Report) -> None:
         places = [one.density for one in target.tried]
         values = [one.value for one in target.tried]
         for whole in (False, True):
-            some = [(one.density, one.value) for one in target.tried if one.whole is whole]
-            face = ACCENT if whole else "none"
+            some = [one for one in target.tried if one.whole is whole]
             axes.plot(
-                *zip(*some, strict=True),
+                [one.density for one in some],
+                [one.value for one in some],
                 "o",
                 color=ACCENT,
-                markerfacecolor=face,
+                markerfacecolor=ACCENT if whole else "none",
                 markersize=7 if whole else 6,
             )
         axes.axhline(target.limit, color=SECOND, linewidth=1.2, linestyle=(0, (1, 2)))

@@ -19,6 +19,8 @@ def measure_size(model: onnx.ModelProto, layout: Storage | None = None) -> tuple
     Args:
         layout: of a model that is more than one file; None: one file, or two over 2 GiB.
     """
+    if layout is not None:
+        layout = storage.settled(model, layout)
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
     size = compressed = 0
     for piece in storage.pieces(model, layout):

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from prune_engine import Inspection, PruneError, PruneSpec, inspect
+from prune_engine import Inspection, PruneError, PruneSpec, inspect, prune
+from prune_engine.spec import parse_spec
 from tests.prune_engine import inspected
 from tests.prune_engine.formats.graphs import values
 
@@ -63,6 +64,23 @@ def test_a_density_that_keeps_nothing_is_a_problem_with_the_smallest_one_there_i
     found = looked(inspected.two_layers(), density=0.001)
     assert [problem.code for problem in found.problems] == ["spec_invalid"]
     assert "0.0715" in found.problems[0].message
+
+
+def test_every_density_of_a_frontier_must_be_possible() -> None:
+    bounds = {"*": [None, 0.5]}
+    found = looked(inspected.two_layers(), frontier=[0.9, 0.1], layer_density=bounds)
+    assert [problem.code for problem in found.problems] == ["spec_invalid"]
+    assert looked(inspected.two_layers(), frontier=[0.4, 0.1], layer_density=bounds).problems == []
+
+
+def test_a_target_must_go_with_what_the_model_is_measured_with() -> None:
+    wrong = {"target": {"max_error_increase": 0.05}}
+    found = looked(inspected.two_layers(), rows(), **wrong, preprocess={"scale": 1.0})
+    assert [(problem.code, problem.param) for problem in found.problems] == [("spec_invalid", "target")]
+    with pytest.raises(PruneError, match="give max_accuracy_drop"):
+        prune(inspected.two_layers(), rows(), parse_spec({**wrong, "preprocess": {"scale": 1.0}}))
+    right = {"target": {"max_accuracy_drop": 0.05}}
+    assert looked(inspected.two_layers(), rows(), **right, preprocess={"scale": 1.0}).problems == []
 
 
 def test_unsupported_operators_are_listed_and_the_rest_is_still_said() -> None:

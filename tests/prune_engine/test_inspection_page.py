@@ -61,6 +61,20 @@ def test_the_outlook_says_what_is_not_known() -> None:
     assert known["multiply-adds of a row"].value == "42"
 
 
+@pytest.mark.parametrize(
+    ("granularity", "value", "note"),
+    [
+        ("weight", "0.0714 to 1", "in steps of 0.0238: one weight"),
+        ("2:4", "0.500 only", "the share that stays is fixed"),
+        ("1x2", "0.143 to 1", "in steps of 0.0476: one block"),
+    ],
+)
+def test_the_densities_are_those_of_the_granularity(granularity: str, value: str, note: str) -> None:
+    found = inspect(inspected.two_layers(), None, {"granularity": granularity})
+    (line,) = [line for line in outlook(found) if line.name == "densities it can have"]
+    assert (line.value, line.note) == (value, note)
+
+
 def test_the_outcome_is_one_sentence_or_three() -> None:
     assert sentences(SOUND) == [
         "This model can be pruned.",

@@ -92,6 +92,15 @@ def test_the_page_is_valid_and_self_contained(layers: int, bare: bool, metric: s
     assert {picture.name for picture in pictures} <= set(page.ids)
 
 
+def test_preprocessings_of_numbers_are_compared_by_the_variance_explained() -> None:
+    for metric, heading in (("mae", "variance explained"), ("accuracy", "dense model's score")):
+        report = sample_report(metric=metric)
+        score = max(one.score for one in report.data.preprocess.candidates if one.score is not None)
+        text = check(render_html(report)).text
+        assert heading in text
+        assert f"{score:.2f}{THIN}%" in text
+
+
 def test_everything_in_the_report_is_on_the_page() -> None:
     report = sample_report()
     text = check(render_html(report)).text

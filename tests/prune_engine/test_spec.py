@@ -41,6 +41,13 @@ def test_what_is_no_pattern_is_refused(wrong: Any) -> None:
     assert refused.value.param == "exclude"
 
 
+@pytest.mark.parametrize("field", ["preprocess", "target", "layer_density", "input_specs"])
+def test_json_that_is_nested_without_end_is_refused(field: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_spec({"density": 0.5, field: '{"a":' * 20_000 + "1" + "}" * 20_000})
+    assert refused.value.param == field
+
+
 @pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "fix_mask_at"])
 def test_weights_that_stay_have_no_rate_no_decay_and_nothing_after_the_mask(field: str) -> None:
     with pytest.raises(SpecError, match=f"^{field}: with train_weights false") as refused:

@@ -130,5 +130,18 @@ def test_several_densities_are_drawn_with_the_dense_model(report: Report) -> Non
     assert first.caption(report)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_search_with_trainings_of_one_kind_only_is_drawn(whole: bool) -> None:
+    report = with_target(sample_report(), met=True)
+    assert report.target is not None
+    tried = [one for one in report.target.tried if one.whole is whole]
+    target = report.target.model_copy(update={"tried": tried})
+    shown = texts(pictures_of(report.model_copy(update={"target": target}))[0].draw(report))
+    alone = pictures_of(report)[0].draw(report.model_copy(update={"target": target}))
+    assert tried
+    assert "o" not in texts(alone)
+    assert any("dashed: dense" in text for text in shown)
+
+
 def test_one_density_has_no_curve() -> None:
     assert "quality-by-density" not in {picture.name for picture in PICTURES}

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from prune_engine.errors import ExternalDataError, ModelError, ModelUnsafeError
 from prune_engine.formats import import_onnx, read_model, save_model, write_back
 from prune_engine.formats.bundle import read_bundle
+from prune_engine.measure import measure_size
 from tests.prune_engine.formats.damaged import damaged
 from tests.prune_engine.formats.graphs import linear, model, values
 from tests.prune_engine.formats.running import distance, run
@@ -57,7 +58,7 @@ def test_a_zip_is_a_model_with_its_weights_inside(tmp_path: Path) -> None:
     assert distance(import_onnx(source.proto)(x), run(linear(), x)) < 1e-6
 
 
-@pytest.mark.parametrize("folder", ["", "exported/", "a/b/c/"])
+@pytest.mark.parametrize("folder", ["", "exported/", "a/b/c/", "project/models/", "models/"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_what_goes_out_untouched_is_what_came_in(tmp_path: Path, folder: str, method: int) -> None:
     members = {folder + name: content for name, content in files(tmp_path).items()}
@@ -95,6 +96,8 @@ def test_tensors_that_shared_their_bytes_part_when_one_of_them_changes(tmp_path:
     assert [numpy_helper.to_array(t).tolist() for t in back.graph.initializer] == [
         numpy_helper.to_array(t).tolist() for t in pruned.graph.initializer
     ]
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert measure_size(pruned, source.storage)[0] == sum(info.file_size for info in archive.infolist())
 
 
 def test_tensors_in_branches_are_read_too(tmp_path: Path) -> None:
