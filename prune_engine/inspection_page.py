@@ -119,8 +119,9 @@ def _densities(known: DensityOutlook) -> Iterator[Line]:
             "densities it can have", f"{significant(known.smallest)} only", "the share that stays is fixed"
         )
         return
+    unit = "weight" if known.granularity == "weight" else "block"
     yield Line(
         "densities it can have",
         f"{significant(known.smallest)} to 1",
-        f"in steps of {significant(known.step)}: one {'weight' if known.granularity == 'weight' else 'block'}",
+        f"in steps of {significant(known.step)}: one {unit}",
     )

@@ -60,7 +60,7 @@ def arrays_of(loaded: datasets.DatasetDict) -> dict[str, Array]:
 
     The input is the image column, else the text column, else all numeric columns side by side. The labels are
     the column called label, labels, fine_label, target, y or class, else the only column of classes. Rows
-    whose class is -1 (hidden) are left out. Images of other sizes are resized to the most common size.
+    whose class is hidden are left out: -1 in a column of classes, or everywhere in a split. Images of other sizes are resized to the most common size.
 
     Raises:
         DataFormatError: there is no such column, or more than one candidate; lists the columns.
@@ -76,9 +76,9 @@ def arrays_of(loaded: datasets.DatasetDict) -> dict[str, Array]:
             continue
         rows = loaded[split]
         labels = None if label is None else _labels(rows, label)
-        if labels is not None and labels.dtype.kind == "i" and (labels < 0).any():
-            rows = rows.select(np.flatnonzero(labels >= 0))
-            labels = labels[labels >= 0]
+        if label is not None and labels is not None and (hidden := _hidden(labels, features[label])).any():
+            rows = rows.select(np.flatnonzero(~hidden))
+            labels = labels[~hidden]
         if len(rows) == 0:
             continue
         arrays[f"x_{suffix}"] = _inputs(rows, inputs, shape)
@@ -89,6 +89,14 @@ def arrays_of(loaded: datasets.DatasetDict) -> dict[str, Array]:
     if len(inputs) > 1:
         arrays["feature_names"] = np.array(inputs, dtype=np.str_)
     return arrays
+
+
+def _hidden(labels: Array, feature: object) -> Array:
+    """Which labels only stand for one that is not told; numbers may be negative."""
+    if labels.dtype.kind != "i":
+        return np.zeros(len(labels), dtype=bool)
+    is_class = isinstance(feature, datasets.ClassLabel) or (labels == -1).all()
+    return np.asarray((labels < 0) & is_class)
 
 
 class _ImageShape:

@@ -1,9 +1,9 @@
 """Multiply-adds of one row: of the dense model, and of the kept weights alone.
 
-Counted are the multiplications of convolutions, matrix products, Einsum, attention, LSTM, GRU and RNN; padding counts
-as if it were data, biases, normalisation and activations do not count. A pruned weight saves its
-multiplications at every position at which it is used, so a node's effective number is its number times the
-kept share of its weight.
+Counted are the multiplications of convolutions, matrix products, Einsum, attention, LSTM, GRU and RNN;
+padding counts as if it were data, biases, normalisation and activations do not count. A pruned weight saves
+its multiplications at every position at which it is used, so a node's effective number is its number times
+the kept share of its weight.
 """
 
 from __future__ import annotations

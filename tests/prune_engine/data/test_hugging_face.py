@@ -81,6 +81,15 @@ def test_numbers_stand_side_by_side_with_their_names(tmp_path: Path) -> None:
     assert arrays["feature_names"].tolist() == ["a", "b"]
 
 
+def test_numbers_below_zero_are_labels_like_others() -> None:
+    columns = {"a": [1.0, 2.0, 3.0], "label": [-1, 0, 1]}
+    hidden = {"a": [4.0, 5.0], "label": [-1, -1]}
+    rows = datasets.DatasetDict({"train": split(columns), "test": split(hidden)})
+    arrays = arrays_of(rows)
+    assert arrays["y_train"].tolist() == [-1, 0, 1]
+    assert "x_test" not in arrays
+
+
 def test_words_as_labels_are_kept_as_words(tmp_path: Path) -> None:
     arrays = arrays_of(datasets.DatasetDict({"train": split({"a": [1.0, 2.0], "label": ["no", "yes"]})}))
     assert arrays["y_train"].tolist() == ["no", "yes"]
