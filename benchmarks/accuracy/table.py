@@ -25,8 +25,9 @@ NOTES = """
 Every method starts from the same dense nets (one a seed; ResNet-20 is a given one, the same for every seed)
 and takes the same batches in the same order for the same number of epochs. `gumbel` and `magnitude` run
 with the engine's defaults; only density, epochs, batch size and seed are given. In trainings of more than
-five epochs these defaults move images by a pixel; "images not moved" is the same without that. Each peer's
-settings were chosen on held-out training rows by the same small search
+five epochs these defaults move images by a pixel; "images not moved" is the same without that. Where
+classes are learned they also learn from the dense net as a teacher; the peers learn from the labels alone,
+as their recipes have it. Each peer's settings were chosen on held-out training rows by the same small search
 ([settings.json](../accuracy/settings.json) has the figures), then it trained on all training rows. Figures
 are of the test rows at the end of the training, mean and standard deviation over the seeds. "Left by
 itself" is the density that a method ended at; where that is more than asked for, the weights with the

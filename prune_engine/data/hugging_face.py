@@ -60,7 +60,8 @@ def arrays_of(loaded: datasets.DatasetDict) -> dict[str, Array]:
 
     The input is the image column, else the text column, else all numeric columns side by side. The labels are
     the column called label, labels, fine_label, target, y or class, else the only column of classes. Rows
-    whose class is hidden are left out: -1 in a column of classes, or everywhere in a split. Images of other sizes are resized to the most common size.
+    whose class is hidden are left out: -1 in a column of classes, or everywhere in a split. Images of other
+    sizes are resized to the most common size.
 
     Raises:
         DataFormatError: there is no such column, or more than one candidate; lists the columns.
