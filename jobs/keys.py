@@ -25,10 +25,10 @@ from jobs.connection import availability, connect
 from jobs.errors import ConfigurationError, KeyNotFoundError
 from jobs.layout import Layout
 from jobs.record import now
+from jobs.replies import WAITAOF
 from jobs.settings import Settings
 
 _KEY = re.compile(r"prn_([a-z0-9]{4,32})_([A-Za-z0-9_-]{40,200})")
-_WAITAOF = ("WAITAOF", 1, 0, 10_000)
 
 
 class Scope(StrEnum):
@@ -216,6 +216,6 @@ class KeyStore:
         """Return when what was written is on disk; a server without an append-only file decides itself."""
         with availability():
             try:
-                self._redis.execute_command(*_WAITAOF)
+                self._redis.execute_command(*WAITAOF)
             except ResponseError:
                 return

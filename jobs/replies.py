@@ -17,8 +17,11 @@ from jobs.errors import (
 from jobs.record import Job
 
 log = logging.getLogger(__name__)
-# Answers when what was written before is on the server's own disk, or after ten seconds.
-WAITAOF = ("WAITAOF", 1, 0, 10_000)
+DISK_SECONDS = 5.0
+"""How long a commit waits for the server's disk; less than a connection waits for an answer, or the client
+would take a slow disk for a lost answer and send the commit again."""
+# Answers when what was written before is on the server's own disk, or after that time.
+WAITAOF = ("WAITAOF", 1, 0, round(1_000 * DISK_SECONDS))
 
 
 def check_conditions(reply: str, conditions: Conditions) -> None:
@@ -53,7 +56,7 @@ def committed(replies: list[Any]) -> Any:
         if isinstance(on_disk, Exception):
             raise on_disk
         if on_disk[0] < 1:
-            log.warning("the store was not able to write to its disk within 10 s")
+            log.warning("the store was not able to write to its disk within %g s", DISK_SECONDS)
     return commit
 
 
@@ -69,7 +72,7 @@ def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
     if isinstance(commit, Exception):
         raise commit
     check_conditions(commit[0], conditions)
-    if commit[0] != "ok":
+    if commit[0] != "ok" and not _is_it(job, commit):
         raise JobExistsError(f"there is a job '{job.id}' already", param="job_id")
     if isinstance(on_disk, ResponseError):
         # A server older than 7.2, or one without an append-only file: its own settings decide.
@@ -77,4 +80,14 @@ def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
     elif isinstance(on_disk, Exception):
         raise on_disk
     elif on_disk[0] < 1:
-        raise StoreUnavailableError("the store could not write the job to its disk within 10 s; try again")
+        raise StoreUnavailableError(
+            f"the store could not write the job to its disk within {DISK_SECONDS:g} s; try again"
+        )
+
+
+def _is_it(job: Job, commit: list[Any]) -> bool:
+    """Whether what has changed is this very job: made the first time, whose answer was lost, and taken since."""
+    if commit[0] != "changed" or not commit[1]:
+        return False
+    there = Job.model_validate_json(commit[1])
+    return (there.id, there.created_at) == (job.id, job.created_at)

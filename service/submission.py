@@ -11,7 +11,12 @@ from fastapi import Request
 
 from jobs import tracing
 from jobs.conditions import Claim, Conditions
-from jobs.errors import ArtifactsUnavailableError, HubDatasetsOffError, StoreUnavailableError
+from jobs.errors import (
+    ActiveJobsExceededError,
+    ArtifactsUnavailableError,
+    HubDatasetsOffError,
+    IdempotencyKeyInUseError,
+)
 from jobs.record import DatasetRef, Job, new_job_id, now
 from jobs.settings import Settings
 from jobs.webhooks.asking import secret_of, webhook_of
@@ -26,6 +31,7 @@ from service.rooms import Rooms
 from service.uploads import Form, fingerprint, receive_form
 
 _log = structlog.get_logger("service")
+_REFUSED = (ActiveJobsExceededError, IdempotencyKeyInUseError)
 
 
 async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | None = None) -> Job:
@@ -56,8 +62,8 @@ async def submit(request: Request, rooms: Rooms, caller: Caller, claim: Claim | 
     except BaseException as error:
         if isinstance(error, PruneError):
             rooms.metrics.refused.labels(error.code).inc()
-        # When the store does not say whether it has the record, the files stay: a job may need them.
-        if not (creating and isinstance(error, StoreUnavailableError)):
+        # Once the record was sent only a refusal says that there is none: else a job may need the files.
+        if not creating or isinstance(error, _REFUSED):
             # Shielded: a client that hangs up cancels this task, and its files must go all the same.
             with anyio.CancelScope(shield=True):
                 await discard(job_id, rooms)

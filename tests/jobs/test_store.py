@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from jobs.connection import _options
 from jobs.errors import (
     EventIdError,
     JobExistsError,
@@ -17,6 +18,7 @@ from jobs.errors import (
     StoreUnavailableError,
 )
 from jobs.record import Job, JobError, JobResult, Status
+from jobs.replies import DISK_SECONDS
 from jobs.settings import Settings
 from jobs.store import JobStore
 from prune_engine.events import Progress
@@ -46,6 +48,20 @@ def test_an_id_is_taken_once(store: JobStore) -> None:
     store.create(job)
     with pytest.raises(JobExistsError):
         store.create(a_job(id=job.id))
+
+
+def test_a_job_that_is_sent_again_after_a_worker_took_it_is_the_same_job(store: JobStore) -> None:
+    """As the client does where the server's first answer does not arrive in time."""
+    job = a_job()
+    store.create(job)
+    store.start(job.id, "worker-1")
+    store.create(job)
+    assert store.get(job.id).status is Status.RUNNING
+    assert statuses(store, job.id) == ["queued", "running"]
+
+
+def test_a_slow_disk_is_waited_for_less_long_than_an_answer() -> None:
+    assert DISK_SECONDS < _options("redis://")["socket_timeout"]
 
 
 def test_an_unknown_job_is_not_found(store: JobStore) -> None:

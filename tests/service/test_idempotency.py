@@ -212,19 +212,26 @@ def test_a_request_that_lost_its_claim_makes_nothing(
     assert claims.get(the_claim(claims, settings)) == "running:another"
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StoreUnavailableError("the job store does not answer"), 503, "store_unavailable"),
+        (RuntimeError("it broke"), 500, "internal_error"),
+    ],
+)
 def test_a_job_whose_making_was_not_confirmed_keeps_its_files_and_is_found_again(
-    api: Api, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    error: Exception, status: int, code: str, api: Api, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store has the record, and the connection breaks before it says so."""
+    """The store has the record, and the connection breaks before it says so, or something else does."""
     jobs = api.server._app.state.rooms.store
     create = jobs.create
 
     async def unheard(job: Job, conditions: Conditions, **more: Any) -> None:
         await create(job, conditions, **more)
-        raise StoreUnavailableError("the job store does not answer")
+        raise error
 
     monkeypatch.setattr(jobs, "create", unheard)
-    assert_problem(post(api.client, "k"), 503, "store_unavailable", None)
+    assert_problem(post(api.client, "k"), status, code, None)
     monkeypatch.undo()
     [job_id] = ids(store)
     assert (api.artifacts / job_id / "input" / "model").exists()
