@@ -16,11 +16,11 @@ setup-dev: .venv/.dev
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (once)"
 	@$(if $(TORCH_INDEX),PIP_INDEX_URL=$(TORCH_INDEX) )$(PIP) '$(TORCH)'
-	@$(PIP) -e .
+	@$(PIP) -e '.[hf]'
 	@touch $@
 
 .venv/.dev: .venv/.runtime
-	@$(PIP) -e '.[dev,hf,otel,docs]'
+	@$(PIP) -e '.[dev,otel,docs]'
 	@touch $@
 
 .venv/.bench: .venv/.dev

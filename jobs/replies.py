@@ -86,7 +86,7 @@ def check_created(job: Job, replies: list[Any], conditions: Conditions) -> None:
 
 
 def _is_it(job: Job, commit: list[Any]) -> bool:
-    """Whether what has changed is this very job: made the first time, whose answer was lost, and taken since."""
+    """Whether what has changed is this very job: its first answer was lost, and a worker took it since."""
     if commit[0] != "changed" or not commit[1]:
         return False
     there = Job.model_validate_json(commit[1])

@@ -26,6 +26,7 @@ InputSpec = tuple[tuple[Annotated[int, Field(ge=1, le=1_000_000)] | str | None, 
 """A shape with the batch axis first, null or a name where a size may vary, and a dtype."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+MOST_MINUTES = 366 * 24 * 60
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -157,8 +158,10 @@ class PruneSpec(BaseModel):
         description="Passes over the training rows, pruning and fine-tuning together. "
         "At density 1 `auto` is none: the model stays as it is, bit for bit.",
     )
-    max_minutes: Positive | None = Field(
-        None, description="Upper bound on the training time; the schedule is shortened to fit into it."
+    max_minutes: Annotated[Positive, Field(le=MOST_MINUTES)] | None = Field(
+        None,
+        description="Upper bound on the training time, of a year at most; the schedule is shortened to fit "
+        "into it.",
     )
     batch_size: Auto | Annotated[int, Field(ge=1, le=65_536)] = Field(
         "auto", description="Rows a training step."
@@ -347,9 +350,21 @@ def parse_spec(fields: dict[str, Any]) -> PruneSpec:
         SpecError: a field is unknown, missing or out of range; `param` names the first such field.
     """
     try:
-        return PruneSpec.model_validate(fields)
+        spec = PruneSpec.model_validate(fields)
     except ValidationError as error:
         raise _spec_error(error) from None
+    _check_text(spec)
+    return spec
+
+
+def _check_text(spec: PruneSpec) -> None:
+    """That every text can be written down: JSON can spell halves of characters, which nothing else takes."""
+    for field, value in spec.model_dump().items():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            said = f"{error.object[error.start]!r} is half a character; send text as UTF-8"
+            raise SpecError(f"{field}: {said}", param=field) from None
 
 
 def _spec_error(error: ValidationError) -> SpecError:

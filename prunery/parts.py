@@ -52,7 +52,12 @@ def start_part(
     patience: float,
     keep_open: Sequence[int] = (),
 ) -> Part:
-    """Start a part in its own session, so that Ctrl-C reaches only us; it dies with us whatever ends us."""
+    """Start a part in its own session, so that Ctrl-C reaches only us; it dies with us whatever ends us.
+
+    The log of the time before, which may say why the part ended, stays beside it as `NAME.log.1`.
+    """
+    if log.exists():
+        log.replace(log.with_name(f"{log.name}.1"))
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

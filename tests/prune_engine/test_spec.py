@@ -48,6 +48,28 @@ def test_json_that_is_nested_without_end_is_refused(field: str) -> None:
     assert refused.value.param == field
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_column", "\ud800"),
+        ("exclude", ["\udfff"]),
+        ("layer_density", {"a\ud800": [0.1, None]}),
+        ("input_specs", {"\ud800": [[1, 2], "float32"]}),
+    ],
+)
+def test_half_a_character_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_spec({"density": 0.5, field: value})
+    assert refused.value.param == field
+    assert refused.value.message.encode()
+
+
+@pytest.mark.parametrize("minutes", [1e308, 1e17, 600_000, 0, -1, "nan", "inf"])
+def test_a_time_that_nobody_can_mean_is_refused(minutes: Any) -> None:
+    with pytest.raises(SpecError, match=r"^max_minutes: "):
+        parse_spec({"density": 0.5, "max_minutes": minutes})
+
+
 @pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "fix_mask_at"])
 def test_weights_that_stay_have_no_rate_no_decay_and_nothing_after_the_mask(field: str) -> None:
     with pytest.raises(SpecError, match=f"^{field}: with train_weights false") as refused:
