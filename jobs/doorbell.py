@@ -7,7 +7,9 @@ comes twice finds nothing to do, or the next job; one that gets lost is made goo
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from jobs.errors import StoreUnavailableError
 from jobs.settings import Settings
@@ -45,7 +47,15 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "worker_hijack_root_logger": False,
         "worker_enable_remote_control": False,
+        # Celery would take any certificate where the URL says nothing of them.
+        **({"broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}} if _tells_no_tls(url) else {}),
     }
+
+
+def _tells_no_tls(url: str) -> bool:
+    """Whether a URL asks for TLS and leaves its options at their defaults."""
+    parts = urlsplit(url)
+    return parts.scheme == "rediss" and not any(name.startswith("ssl_") for name in parse_qs(parts.query))
 
 
 class Doorbell:

@@ -81,7 +81,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         validation_alias=_named("REDIS_URL"),
-        description="Redis or Valkey to use: `redis://`, `rediss://` or `unix://`. "
+        description="Redis or Valkey to use: `redis://`, `rediss://` (its certificate is checked; an authority "
+        "of your own with `?ssl_ca_certs=/ca.pem`) or `unix://`. "
         "Unset: `prunery up` starts a private server.",
     )
     redis_prefix: str = Field(
@@ -313,6 +314,14 @@ class Settings(BaseSettings):
         """A certificate without its key (or the other way round) would mean plain HTTP."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("PRUNERY_TLS_CERT and PRUNERY_TLS_KEY must be set together")
+        return self
+
+    @model_validator(mode="after")
+    def _known_queues(self) -> Self:
+        """A worker that serves a queue nobody rings in would live and take nothing."""
+        known = (self.queue, self.gpu_queue)
+        if self.worker_queues is not None and not set(self.worker_queues) <= set(known):
+            raise ValueError(f"PRUNERY_WORKER_QUEUES can only name {known[0]!r} and {known[1]!r}")
         return self
 
     def environment(self) -> dict[str, str]:

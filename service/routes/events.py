@@ -104,8 +104,9 @@ async def _stream(job_id: str, after: str | None, rooms: Rooms, caller: Caller) 
                 looked = loop.time()
                 if not await rooms.gate.lives(caller):
                     return
+            left = max(0.0, looked + PING_SECONDS - loop.time())  # until the key is looked at again
             done, _ = await asyncio.wait(
-                {upcoming, stopping}, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {upcoming, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
             if upcoming in done:
                 item = upcoming.result()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from jobs.doorbell import Doorbell
 from jobs.errors import StoreUnavailableError
 from jobs.settings import Settings
 from jobs.store import JobStore
+from tests.jobs.tls import in_front_of
+from tests.service.certificates import certificate
 
 
 def test_a_ring_is_one_message_that_carries_the_id_only(settings: Settings, store: JobStore) -> None:
@@ -35,6 +38,26 @@ def test_an_absent_broker_is_said_to_be_absent(settings: Settings) -> None:
     bell = Doorbell(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     with pytest.raises(StoreUnavailableError, match="REDIS_URL"):
         bell.ring("job_1")
+
+
+def test_only_a_server_with_a_trusted_certificate_is_told(
+    settings: Settings, store: JobStore, tmp_path: Path
+) -> None:
+    cert, key, authority = certificate(tmp_path)
+    queue = f"{settings.redis_prefix}{settings.queue}"
+    with in_front_of(settings.require_redis_url(), cert, key) as port:
+        # Another name of the host: kombu's pools take connections with other certificates for the same.
+        stranger = settings.model_copy(update={"redis_url": f"rediss://127.0.0.1:{port}/0"})
+        with pytest.raises(StoreUnavailableError, match="certificate verify failed"):
+            Doorbell(stranger).ring("job_1")
+        with pytest.raises(StoreUnavailableError, match="certificate verify failed"):
+            JobStore(stranger).ping()
+        assert store._redis.llen(queue) == 0
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={authority}"
+        trusted = settings.model_copy(update={"redis_url": url})
+        Doorbell(trusted).ring("job_1")
+        JobStore(trusted).ping()
+        assert store._redis.llen(queue) == 1
 
 
 def test_celery_is_not_imported_before_the_first_ring() -> None:

@@ -51,7 +51,8 @@ def test_settings_travel_whole_through_the_environment(
         port=1,
         redis_url="redis://one/0",
         datasets_dir=Path("sets"),
-        worker_queues=("a", "b"),
+        gpu_queue="b",
+        worker_queues=("b",),
         child_command=("run", "a b"),
         stop_grace_seconds=0.25,
     )
@@ -59,6 +60,14 @@ def test_settings_travel_whole_through_the_environment(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
     assert Settings() == given
+
+
+def test_a_queue_that_nobody_rings_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNERY_WORKER_QUEUES", '["prunery.defualt"]')
+    with pytest.raises(ValueError, match=r"'prunery\.default' and 'prunery\.gpu'"):
+        Settings()
+    monkeypatch.setenv("PRUNERY_WORKER_QUEUES", '["prunery.gpu", "prunery.default"]')
+    assert Settings().queues == ("prunery.gpu", "prunery.default")
 
 
 def test_a_default_that_was_chosen_travels_too(monkeypatch: pytest.MonkeyPatch) -> None:

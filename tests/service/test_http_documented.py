@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from jobs.settings import Settings
 from prune_engine.inspection import Inspection
 from service.app import create_app
+from service.form import KNOWN
 from service.problems import Problem
 from service.views import DatasetView, DeliveryView, EventView, JobList, JobView
 
@@ -88,3 +89,9 @@ def test_an_answer_on_the_page_has_the_fields_that_it_has_today(command: str, an
 
 def fields(model: type[BaseModel]) -> set[str]:
     return set(model.model_fields)
+
+
+def test_the_fields_of_a_job_are_listed_as_they_are() -> None:
+    [answer] = [answer for _, answer in exchanges() if answer and answer.get("code") == "field_unknown"]
+    listed = answer["detail"].partition("the fields are ")[2].split(", ")
+    assert listed == list(KNOWN)
