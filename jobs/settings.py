@@ -81,8 +81,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         validation_alias=_named("REDIS_URL"),
-        description="Redis or Valkey to use: `redis://`, `rediss://` (its certificate is checked; an authority "
-        "of your own with `?ssl_ca_certs=/ca.pem`) or `unix://`. "
+        description="Redis or Valkey to use: `redis://`, `rediss://` (its certificate is checked; an "
+        "authority of your own with `?ssl_ca_certs=/ca.pem`) or `unix://`. "
         "Unset: `prunery up` starts a private server.",
     )
     redis_prefix: str = Field(

@@ -30,12 +30,15 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, url: str) -> None:
 
 
 def _talk(plain: socket.socket, context: ssl.SSLContext, url: str) -> None:
-    with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as client:
-        with _connected(url) as server:
-            back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
-            back.start()
-            _pass_on(client, server)
-            back.join(5)
+    with (
+        contextlib.suppress(OSError),
+        context.wrap_socket(plain, server_side=True) as client,
+        _connected(url) as server,
+    ):
+        back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+        back.start()
+        _pass_on(client, server)
+        back.join(5)
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
