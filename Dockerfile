@@ -70,8 +70,9 @@ WORKDIR /data
 USER 10001:10001
 VOLUME ["/data", "/scratch"]
 EXPOSE 8000
+# Of an API, whatever its certificate. A container that runs a worker is asked by: python -m worker.health
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f\"http://127.0.0.1:{os.environ['PRUNERY_PORT']}/healthz\", timeout=4)"]
+    CMD ["python", "-m", "service.health"]
 CMD ["prunery", "up"]
 
 

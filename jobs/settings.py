@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from jobs.errors import ConfigurationError
 
@@ -316,6 +317,20 @@ class Settings(BaseSettings):
             raise ValueError("PRUNERY_TLS_CERT and PRUNERY_TLS_KEY must be set together")
         return self
 
+    @field_validator("outgoing_proxy")
+    @classmethod
+    def _a_proxy(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/]", url):
+            raise ValueError("should be the address of an HTTP proxy, http://proxy:3128")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("should begin with redis://, rediss:// or unix://")
+        return url
+
     @model_validator(mode="after")
     def _known_queues(self) -> Self:
         """A worker that serves a queue nobody rings in would live and take nothing."""
@@ -368,3 +383,39 @@ class Settings(BaseSettings):
                 param="redis_url",
             )
         return self.redis_url
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment and of `.env`; `given` win over both.
+
+    Raises:
+        ConfigurationError: a value cannot be used; says of which variable.
+    """
+    try:
+        return Settings(**given)
+    except SettingsError as error:  # a value that should be JSON and cannot be read as that
+        field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        raise ConfigurationError(f"{_variable(field)}: {error}", param=field or None) from None
+    except ValidationError as error:
+        problems = [_problem(item) for item in error.errors(include_url=False)]
+        raise ConfigurationError("; ".join(problems)) from None
+
+
+def _problem(item: Any) -> str:
+    said = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return said
+    if item["type"] == "tuple_type":
+        said = 'should be a list in JSON, as ["a", "b"]'
+    return f"{_variable(str(item['loc'][0]))}: {said} (got {str(item['input'])[:80]!r})"
+
+
+def _variable(given: str) -> str:
+    """The environment variable of a field or one of its other names, as everybody knows it."""
+    for field, info in Settings.model_fields.items():
+        if isinstance(info.validation_alias, AliasChoices) and given in (
+            field,
+            *info.validation_alias.choices,
+        ):
+            return str(info.validation_alias.choices[1])
+    return f"PRUNERY_{given.upper()}"

@@ -18,7 +18,7 @@ from prune_engine.checkpoints.keeper import NOTHING_KEPT, Checkpoints, Keeper, U
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.data.part import with_search_rows
 from prune_engine.environment import choose_device, describe_environment
-from prune_engine.errors import ModelError, PruneError
+from prune_engine.errors import DeviceError, ModelError, PruneError
 from prune_engine.events import Listener, silent
 from prune_engine.examine import check_target, examine
 from prune_engine.finishing import Finish
@@ -112,6 +112,12 @@ def prune(
         EngineError: training diverged or the pruned model failed a check.
         StoppedError: `checkpoints.stop` asked for it; the last checkpoint is written.
     """
+    if spec.gpus > 1 and distributed.ranks() == 1:
+        raise DeviceError(
+            "gpus: several train together in a job of the service, or by `torchrun --nproc-per-node "
+            f"{spec.gpus} -m prune_engine run DIR`; here leave it out",
+            param="gpus",
+        )
     if checkpoints is None:
         return _prune(model, data, spec, Stopwatch(listener), tokenizer, datasets_dir, labels or Labels())
     kept = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)

@@ -49,24 +49,15 @@ def up(
     Each option is also a setting: PRUNERY_HOST, PRUNERY_PORT, PRUNERY_DATA_DIR, PRUNERY_WORKERS, in the
     environment or in `.env`. With REDIS_URL set, that server is used instead of a private one.
     """
-    from pydantic import ValidationError
-
-    from jobs.errors import ConfigurationError
-    from jobs.settings import Settings
+    from jobs.settings import read_settings
+    from prune_engine.errors import PruneError
     from prunery.up import up as run
 
     given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = read_settings(**{name: value for name, value in given.items() if value is not None})
         status = run(settings, typer.echo)
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            where = ".".join(str(part) for part in item["loc"])
-            typer.echo(
-                f"error: {where}: {item['msg']} (got {item['input']!r}) [configuration_invalid]", err=True
-            )
-        raise typer.Exit(2) from None
-    except ConfigurationError as error:
+    except PruneError as error:
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         raise typer.Exit(error.exit_status) from None
     raise typer.Exit(status)

@@ -86,14 +86,15 @@ def _run(
     html: Path | None,
 ) -> int:
     """Inspect and show; 0 it can be pruned, 2 it cannot."""
-    from jobs.settings import Settings
+    from jobs.settings import read_settings
     from prune_engine.spec import parse_spec, with_density
 
     try:
         parse_spec(with_density(fields, 1.0))
+        settings = read_settings()
         from prune_engine.api import inspect  # torch: only once the request is known to be sound
 
-        found = inspect(model, data, fields, tokenizer=tokenizer, datasets_dir=Settings().datasets_dir)
+        found = inspect(model, data, fields, tokenizer=tokenizer, datasets_dir=settings.datasets_dir)
     except PruneError as error:
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         return error.exit_status

@@ -100,24 +100,19 @@ def revoke(
 
 def _with_keys(data_dir: Path | None, run: Callable[[KeyStore], None]) -> None:
     """Run with the keys of the service's store, or say why not."""
-    from pydantic import ValidationError
-
     from jobs.keys import KeyStore
-    from jobs.settings import Settings
+    from jobs.settings import read_settings
     from prunery.data_folder import with_store
 
     given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
     try:
-        settings = Settings(**given)
+        settings = read_settings(**given)
         with with_store(settings) as reachable:
             store = KeyStore(reachable)
             try:
                 run(store)
             finally:
                 store.close()
-    except ValidationError as error:
-        typer.echo(f"error: {error.errors()[0]['msg']} [configuration_invalid]", err=True)
-        raise typer.Exit(2) from None
     except PruneError as error:
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         raise typer.Exit(error.exit_status) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,16 +83,31 @@ def stopped_by_ctrl_c(stop: Stop) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _require_writable(out: Path) -> None:
+    """Refuse a folder that could not be written after hours of training; it is made with the first file.
+
+    Raises:
+        BadParameter: it is a file, or neither it nor the folder that it would be in may be written.
+    """
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise typer.BadParameter(f"{there} is no folder", param_hint="--out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{there} cannot be written", param_hint="--out")
+
+
 def _prune(
     model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, fields: dict[str, Any]
 ) -> int:
     """Run the engine; 0 done, 2 bad input, 1 the work failed."""
-    from jobs.settings import Settings
+    from jobs.settings import read_settings
     from prunery.display import RunDisplay, show_report
 
     stop = Stop()
+    _require_writable(out)
     try:
         spec = parse_spec(fields)
+        settings = read_settings()
         from prune_engine.api import prune  # torch: only once the request is known to be sound
         from prune_engine.checkpoints.keeper import Checkpoints
 
@@ -103,7 +119,7 @@ def _prune(
                 spec,
                 listener=display,
                 tokenizer=tokenizer,
-                datasets_dir=Settings().datasets_dir,
+                datasets_dir=settings.datasets_dir,
                 checkpoints=checkpoints,
             )
             files = result.save(out)
@@ -114,6 +130,11 @@ def _prune(
     except PruneError as error:
         typer.echo(f"error: {error.message} [{error.code}]", err=True)
         return error.exit_status
+    except OSError as error:
+        typer.echo(
+            f"error: {error}; the same command goes on from the last checkpoint, if there is one", err=True
+        )
+        return 1
     if not quiet:
         show_report(result.report, Console())
         errors.print(

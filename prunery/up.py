@@ -40,7 +40,9 @@ def up(settings: Settings, say: Say) -> int:
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        # What nohup has us ignore stays ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     with only_one(settings.data_dir), contextlib.ExitStack() as ending:
         listener = _listen(settings.host, settings.port)
         ending.callback(listener.close)

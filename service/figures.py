@@ -53,17 +53,27 @@ class StoreFigures(Collector):
         yield GaugeMetricFamily(
             "prunery_store_up", "Whether the job store answers.", value=float(self.now is not None)
         )
-        stored = self.now or Stored()
-        yield from _gauges(stored)
-        for kind, (name, about) in _BY_CODE.items():
-            family = CounterMetricFamily(name, about, labels=["code"])
-            for key, count in stored.totals.items():
-                if key.startswith(f"{kind}:"):
-                    family.add_metric([key.partition(":")[2]], count)
-            yield family
-        for key, (name, about) in _PLAIN.items():
-            yield CounterMetricFamily(name, about, value=stored.totals.get(key, 0))
-        yield from _histograms(stored.totals)
+        families = _families(self.now or Stored())
+        if self.now is None:
+            for family in families:
+                # No figure, as a zero would look like a store that began anew.
+                family.samples.clear()
+                yield family
+        else:
+            yield from families
+
+
+def _families(stored: Stored) -> Iterable[Metric]:
+    yield from _gauges(stored)
+    for kind, (name, about) in _BY_CODE.items():
+        family = CounterMetricFamily(name, about, labels=["code"])
+        for key, count in stored.totals.items():
+            if key.startswith(f"{kind}:"):
+                family.add_metric([key.partition(":")[2]], count)
+        yield family
+    for key, (name, about) in _PLAIN.items():
+        yield CounterMetricFamily(name, about, value=stored.totals.get(key, 0))
+    yield from _histograms(stored.totals)
 
 
 def _gauges(stored: Stored) -> Iterable[Metric]:

@@ -11,8 +11,8 @@ import ipaddress
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
 from fastapi import Request
@@ -29,7 +29,11 @@ from service.routes.parameters import check_job_id
 # Seconds for which a service without keys believes that it still has none.
 _BELIEF: Final = 1.0
 _KEPT: Final = 4096
+# Seconds that the figures wait for the store here; Prometheus gives a scrape ten.
+_SCRAPE: Final = 2.0
 _HOW: Final = "send `Authorization: Bearer prn_...`; `prunery keys create` makes a key"
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -61,7 +65,7 @@ class Gate:
             check_host(request, self._settings.allowed_hosts or ())
             check_origin(request)
             return ANYBODY
-        key = await self._key(token)
+        key = await _soon(scope, self._key(token))
         if not key.allows(scope):
             raise errors.ScopeMissingError(
                 f"this needs the scope {scope}; the key {key.id} has {', '.join(key.scopes)}"
@@ -69,7 +73,7 @@ class Gate:
         if job_id is not None:
             check_job_id(job_id)
         try:
-            return await self._count(request, key, job_id)
+            return await _soon(scope, self._count(request, key, job_id))
         except StoreUnavailableError:
             if scope != "metrics":
                 raise
@@ -101,7 +105,7 @@ class Gate:
     async def _opens(self, request: Mapping[str, Any], scope: Scope) -> bool:
         """As `_open`; the figures can be had while the store is away, since they say that it is."""
         try:
-            return await self._open(request)
+            return await _soon(scope, self._open(request))
         except StoreUnavailableError:
             if scope != "metrics":
                 raise
@@ -173,6 +177,21 @@ class Gate:
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return self._known[key_id]
+
+
+async def _soon(scope: Scope, asking: Awaitable[T]) -> T:
+    """What the store says; whoever wants the figures is not kept longer than a scrape lasts.
+
+    Raises:
+        StoreUnavailableError: the store does not answer in that time.
+    """
+    if scope != "metrics":
+        return await asking
+    try:
+        async with asyncio.timeout(_SCRAPE):
+            return await asking
+    except TimeoutError:
+        raise StoreUnavailableError(f"the job store does not answer within {_SCRAPE:g} s") from None
 
 
 def limit_of(own: int | None, default: int) -> int:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from jobs import logs
 from jobs.errors import ConfigurationError
-from jobs.settings import Settings
+from jobs.settings import Settings, read_settings
 from service import binding
 from service.app import create_app
 
@@ -68,9 +68,9 @@ def create_server(settings: Settings) -> Server:
 
 def serve(settings: Settings | None = None) -> None:
     """Run the API until SIGINT or SIGTERM."""
-    chosen = settings or Settings()
-    logs.configure(logging.INFO, chosen.log_format)
     try:
+        chosen = settings or read_settings()
+        logs.configure(logging.INFO, chosen.log_format)
         binding.prepare(chosen)
         create_server(chosen).run()
     except ConfigurationError as error:

@@ -19,9 +19,9 @@ from kombu.entity import Exchange, Queue
 
 from jobs import logs
 from jobs.doorbell import celery_options
-from jobs.settings import Settings
+from jobs.settings import read_settings
 
-settings = Settings()
+settings = read_settings()
 app = Celery("prunery", include=["worker.tasks"])
 app.conf.update(
     celery_options(settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from jobs.settings import Settings
+from jobs.settings import read_settings
 from jobs.store import JobStore
 from prune_engine.errors import PruneError
 
@@ -18,7 +18,7 @@ def lives_here(workers: list[str], hostname: str) -> bool:
 def main() -> int:
     """0: a worker of this machine has beaten lately. 1: none has, or the store does not answer."""
     try:
-        store = JobStore(Settings())
+        store = JobStore(read_settings())
         try:
             workers = store.living_workers()
         finally:

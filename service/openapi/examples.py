@@ -186,7 +186,7 @@ NOT_READY: Final[dict[str, Any]] = {
     "status": "not ready",
     "parts": {
         **READY["parts"],
-        "workers": {"ready": False, "detail": "no worker lives; start one: prunery worker"},
+        "workers": {"ready": False, "detail": "no worker lives; start one: python -m worker"},
     },
 }
 METRICS: Final = "# TYPE prunery_queue_depth gauge\nprunery_queue_depth 3.0\n"

@@ -175,7 +175,7 @@ async def _disk(rooms: Rooms) -> str:
 async def _workers(rooms: Rooms) -> str:
     living = await rooms.store.living_workers()
     if not living:
-        raise PruneError("no worker lives; start one: prunery worker")
+        raise PruneError("no worker lives; start one: python -m worker")
     said = sorted({sandbox for sandbox in await rooms.store.sandboxes(living) if sandbox})
     return "; ".join([f"{len(living)} alive", *(f"models run in {sandbox}" for sandbox in said)])
 

@@ -114,12 +114,12 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_copied_is_there(context: Path) -> None:
     copied = [
         word
-        for stage in ("dependencies", "wheel")
-        for name, text in STAGES[stage].instructions
+        for stage in STAGES.values()
+        for name, text in stage.instructions
         if name == "COPY" and "--from" not in text
         for word in text.split()[:-1]
     ]
-    assert copied
+    assert {"constraints.txt", "pyproject.toml", "deploy/sbom.sh", "."} <= set(copied)
     assert [name for name in copied if not (context / name).exists()] == []
 
 
@@ -128,8 +128,10 @@ def test_nothing_but_the_program_is_in_the_context(context: Path) -> None:
     assert {path.name for path in context.iterdir()} - {"LICENSE"} == packages | {
         "README.md",
         "constraints.txt",
+        "deploy",
         "pyproject.toml",
     }
+    assert [path.name for path in (context / "deploy").iterdir()] == ["sbom.sh"]
 
 
 def test_the_wheel_holds_every_file_of_the_packages(context: Path, tmp_path: Path) -> None:

@@ -253,8 +253,31 @@ def test_a_taken_port_is_said_before_anything_starts(up: Up, data_dir: Path) -> 
 def test_settings_that_make_no_sense_are_refused_by_name(up: Up) -> None:
     running = up("--workers", "-1")
     assert running.ended() == 2
-    assert "error: workers:" in running.said
+    assert "error: PRUNERY_WORKERS:" in running.said
     assert "Traceback" not in running.said
+
+
+def test_an_absent_store_is_said_in_one_line(up: Up) -> None:
+    running = up("--port", "0", REDIS_URL="redis://127.0.0.1:1/0")
+    assert running.ended(90) == 1
+    assert "[store_unavailable]" in running.said
+    assert "Traceback" not in running.said
+
+
+def test_with_nohup_it_outlives_its_terminal(data_dir: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = Running(data_dir, {}, "--port", "0", "--workers", "0")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        running.ready()
+        running.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert running.process.poll() is None
+    finally:
+        running.process.terminate()
+    assert running.ended() == 0
 
 
 def test_with_redis_url_no_server_is_started(up: Up, tmp_path: Path) -> None:
@@ -312,3 +335,8 @@ def test_a_network_needs_a_key_first_and_https_is_served(up: Up, data_dir: Path,
     with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30) as client:
         assert client.get("/jobs").status_code == 401
         assert client.get("/jobs", headers={"X-API-Key": str(token)}).status_code == 200
+    tls = {"PRUNERY_PORT": port, "PRUNERY_TLS_CERT": str(cert), "PRUNERY_TLS_KEY": str(key)}
+    check = [sys.executable, "-m", "service.health"]
+    assert subprocess.run(check, env=os.environ | tls, check=False).returncode == 0
+    plain = {"PRUNERY_PORT": port}
+    assert subprocess.run(check, env=os.environ | plain, check=False).returncode == 1

@@ -99,5 +99,6 @@ def test_bytes_that_are_no_http_do_no_harm(api: Api, store: JobStore) -> None:
     for junk in (b"\x16\x03\x01\x02\x00" * 100, b"GET\r\n\r\n", b"\x00" * 1000):
         with connected(api) as connection:
             connection.sendall(junk)
-            assert connection.recv(65_536).startswith((b"HTTP/1.1 400", b""))
+            answer = connection.recv(65_536)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     nothing_stays(api, store)

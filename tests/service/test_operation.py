@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import time
+
 import pytest
 
 from jobs.figures import MEMORY_BOUNDS, observed
@@ -118,6 +122,22 @@ def test_metrics_are_there_while_the_store_is_away(settings: Settings) -> None:
         answer = api.client.get("/metrics")
         assert answer.status_code == 200
         assert "prunery_store_up 0.0" in answer.text.splitlines()
+        # A zero would look like a store that began anew, and all counts before it like one step.
+        for figure in ("prunery_leases_lost_total", "prunery_workers", "prunery_job_wait_seconds_count"):
+            assert not re.search(rf"^{figure}\b", answer.text, re.MULTILINE)
+    with running(settings) as api:
+        assert "prunery_leases_lost_total 0.0" in api.client.get("/metrics").text.splitlines()
+
+
+def test_metrics_are_there_while_the_store_hangs(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with running(settings.model_copy(update={"redis_url": url})) as api:
+            begun = time.monotonic()
+            answer = api.client.get("/metrics", timeout=30)
+            assert time.monotonic() - begun < 9  # Prometheus waits for ten
+            assert answer.status_code == 200
+            assert "prunery_store_up 0.0" in answer.text.splitlines()
 
 
 def test_unknown_paths_share_one_label(api: Api) -> None:
