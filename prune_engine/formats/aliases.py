@@ -42,7 +42,11 @@ def whole(name: str, shape: tuple[int, ...]) -> Alias:
 
 
 def seen_through(
-    node: NodeProto, given: Sequence[Alias | None], numbers: Numbers, rank_of: Callable[[str], int | None]
+    node: NodeProto,
+    given: Sequence[Alias | None],
+    numbers: Numbers,
+    rank_of: Callable[[str], int | None],
+    mask: Callable[[str], bool],
 ) -> list[Alias | None]:
     """What the results of a node are made of; None for a result that is computed in another way.
 
@@ -50,6 +54,7 @@ def seen_through(
         given: the aliases of the node's inputs.
         numbers: shapes, axes and bounds by name.
         rank_of: ranks by name, as the file declares them.
+        mask: whether a constant is a mask, by name.
     """
     see = _VIEWS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     nothing: list[Alias | None] = [None] * len(node.output)
@@ -57,7 +62,7 @@ def seen_through(
         return nothing
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     try:
-        return see(_View(node, attributes, numbers, rank_of), given)
+        return see(_View(node, attributes, numbers, rank_of, mask), given)
     except NONSENSE:
         return nothing  # the node does not fit its inputs; what computes it will say so
 
@@ -68,6 +73,11 @@ class _View:
     attributes: dict[str, Any]
     numbers: Numbers
     rank_of: Callable[[str], int | None]
+    mask: Callable[[str], bool]
+
+    def is_mask(self, alias: Alias) -> bool:
+        """Whether a value is made of masks alone."""
+        return all(self.mask(source.name) for source in alias.sources)
 
     def list_at(self, position: int, attribute: str = "") -> list[int] | None:
         """Integers that newer opsets give as an input and older ones as an attribute."""
@@ -90,6 +100,27 @@ def _moved(see: Callable[[_View, Alias], Alias | None]) -> Seen:
         return [None if given[0] is None else see(view, given[0])]
 
     return through
+
+
+def sequence_of(node: NodeProto, alias: Alias, numbers: Numbers) -> list[Alias] | None:
+    """The pieces that a SplitToSequence cuts a value into; None where the cuts are not known."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    try:
+        axis = range(len(alias.shape))[int(attributes.get("axis", 0))]
+        size = alias.shape[axis]
+        if len(node.input) < 2 or not node.input[1]:
+            if not attributes.get("keepdims", 1):
+                return [taken_apart(alias, axis)] * size
+            sizes = [1] * size
+        else:
+            cuts = numbers(node.input[1])
+            if cuts is None:
+                return None
+            each = int(cuts) if cuts.ndim == 0 else 0
+            sizes = [min(each, size - at) for at in range(0, size, each)] if each else cuts.tolist()
+    except NONSENSE:
+        return None  # what computes the node will say so
+    return [replace(alias, shape=(*alias.shape[:axis], own, *alias.shape[axis + 1 :])) for own in sizes]
 
 
 def _cast(view: _View, alias: Alias) -> Alias | None:
@@ -200,10 +231,13 @@ def taken_apart(alias: Alias, axis: int) -> Alias:
 
 
 def _scaled(view: _View, given: Sequence[Alias | None]) -> list[Alias | None]:
-    """A constant times a scale of fewer values, such as one for each output channel."""
+    """A constant times a scale of fewer values, such as one for each output channel, or times a mask."""
     a, b = given[0], given[1]
     if a is None or b is None:
         return [None]
+    if view.node.op_type == "Mul" and a.shape == b.shape:
+        masks = [view.is_mask(alias) for alias in (a, b)]
+        return [{(False, True): a, (True, False): b}.get((masks[0], masks[1]))]
     large, small = (a, b) if math.prod(a.shape) >= math.prod(b.shape) else (b, a)
     fits = np.broadcast_shapes(large.shape, small.shape) == large.shape
     if not fits or math.prod(large.shape) == math.prod(small.shape):
@@ -215,6 +249,7 @@ _VIEWS: dict[str, Seen] = {
     "Identity": _moved(lambda view, alias: alias),
     "Neg": _moved(lambda view, alias: alias),
     "Cast": _moved(_cast),
+    "CastLike": _moved(lambda view, alias: alias),  # like a float, or it could not be a parameter's place
     "Transpose": _moved(_transpose),
     "Reshape": _moved(_reshape),
     "Flatten": _moved(_flatten),

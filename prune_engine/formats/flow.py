@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 from onnx import NodeProto, helper
 
-from prune_engine.formats.aliases import Alias, seen_through, taken_apart, whole
+from prune_engine.formats.aliases import Alias, seen_through, sequence_of, taken_apart, whole
 from prune_engine.formats.graph import NONSENSE, Body, Graph, domain_of, wrong_values
 from prune_engine.formats.known_numbers import KnownNumbers
 from prune_engine.formats.operators.dtypes import FLOATS
@@ -15,9 +16,21 @@ from prune_engine.formats.quantised import QUANTISED_TYPES
 from prune_engine.formats.quantised_places import integer_places
 from prune_engine.formats.scales import Scales, bias_place, is_quantising, moves
 from prune_engine.formats.scopes import CONTROL_FLOW
+from prune_engine.formats.tensors import to_numpy
 from prune_engine.formats.weight_places import weight_places
 
+_GLANCE, _BLOCKS = 64, -1e4
 _QUANTISING = ("QuantizeLinear", "DequantizeLinear")
+
+
+def lets_through_or_blocks(values: np.ndarray) -> bool:
+    """Whether a constant is a mask to multiply with (0 and 1, both) or to add (0 and -10,000 or less)."""
+    flat = values.reshape(-1)
+    for part in (flat[:_GLANCE], flat):  # most constants are ruled out by a few values
+        low, high = (float(part.min()), float(part.max())) if part.size else (0.0, 0.0)
+        if not bool(((part == low) | (part == high)).all()):
+            return False
+    return (low, high) == (0.0, 1.0) or (high == 0.0 and low <= _BLOCKS)
 
 
 class Flow:
@@ -26,6 +39,7 @@ class Flow:
     Attributes:
         aliases: values that are made of constants' own values.
         integers: the same of integers that a scale may turn into floats.
+        sequences: pieces that are such values.
         scales: what those integers stand for.
         fixed: values that are computed from constants alone.
         live: values that depend on the graph's inputs.
@@ -37,12 +51,14 @@ class Flow:
         self.graph = graph
         self.aliases: dict[str, Alias] = {}
         self.integers: dict[str, Alias] = {}
+        self.sequences: dict[str, list[Alias]] = {}
         self.scales = Scales(graph)
         self.numbers = KnownNumbers(graph)
         self.fixed: set[str] = set(graph.constants)
         self.live: set[str] = {value.name for value in graph.inputs}
         self.learned: set[str] = set()
         self.nodes: list[NodeProto] = []
+        self._masks: dict[str, bool] = {}
 
     def run(self) -> None:
         """Fills the attributes."""
@@ -67,14 +83,15 @@ class Flow:
                 yield position, kind, axis
 
     def sources(self, name: str) -> set[str]:
-        """The float constants of more than one element that a fixed value is computed from."""
+        """The float constants of more than one element that a fixed value is computed from, but for masks."""
         found: set[str] = set()
         seen, waiting = {name}, [name]
         while waiting:
             current = waiting.pop()
             tensor, producer = self.graph.constants.get(current), self.graph.producers.get(current)
             if tensor is not None:
-                if current in self.aliases and math.prod(tensor.dims) > 1:
+                own = current in self.aliases and math.prod(tensor.dims) > 1
+                if own and not self.is_mask(current):
                     found.add(current)
             elif producer is not None and producer.op_type not in ("Shape", "Size"):
                 whole = not any(is_quantising(producer, name) for name in _QUANTISING)
@@ -83,6 +100,14 @@ class Flow:
                 seen.update(more)
                 waiting += more
         return found
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a float constant only lets through or blocks; it is no parameter, wherever it is used."""
+        if name not in self._masks:
+            tensor = self.graph.constants.get(name)
+            floats = tensor is not None and tensor.data_type in FLOATS
+            self._masks[name] = floats and tensor is not None and lets_through_or_blocks(to_numpy(tensor))
+        return self._masks[name]
 
     def taken(self, node: NodeProto) -> Mapping[str, Body]:
         """The bodies of a node that can run: of an If with a known condition, one of them."""
@@ -133,12 +158,28 @@ class Flow:
         if inputs:
             first = self.aliases.get(inputs[0])
             self.numbers.follow(node, None if first is None else first.shape)
+        if node.op_type == "CastLike":
+            inputs = inputs[:1]  # of the second only the type counts
         if inputs and not any(name in self.live for name in inputs):
             given = [self.aliases.get(name) for name in node.input]
-            found = seen_through(node, given, self.numbers.of, self._declared_rank)
+            found = seen_through(node, given, self.numbers.of, self._declared_rank, self.is_mask)
             for name, alias in zip(node.output, found, strict=False):
                 if name and alias is not None:
                     self.aliases[name] = alias
+            self._pieces(node)
+
+    def _pieces(self, node: NodeProto) -> None:
+        """Through a list: torch's exporter cuts a weight with SplitToSequence and takes pieces by number."""
+        if domain_of(node) != "" or not node.input:
+            return
+        alias = self.aliases.get(node.input[0])
+        if node.op_type == "SplitToSequence" and alias is not None:
+            if (pieces := sequence_of(node, alias, self.numbers.of)) is not None:
+                self.sequences[node.output[0]] = pieces
+        elif node.op_type == "SequenceAt" and node.input[0] in self.sequences:
+            pieces, at = self.sequences[node.input[0]], self.numbers.of(node.input[1])
+            if at is not None and -len(pieces) <= int(at.reshape(())) < len(pieces):
+                self.aliases[node.output[0]] = pieces[int(at.reshape(()))]
 
     def _quantised(self, node: NodeProto) -> None:
         """Aliases of integers, and where they become floats or the weights of integer arithmetic."""
@@ -148,7 +189,7 @@ class Flow:
             if table is not None and len(table.shape) == 2 and self.scales.table(node, table):
                 self.aliases[node.input[0]] = table
         elif any(given) and moves(node):
-            found = seen_through(node, given, self.numbers.of, self._declared_rank)
+            found = seen_through(node, given, self.numbers.of, self._declared_rank, self.is_mask)
             self.integers |= {n: a for n, a in zip(node.output, found, strict=False) if n and a is not None}
         if len(given) < 2:
             return

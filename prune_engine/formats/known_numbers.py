@@ -46,7 +46,7 @@ class KnownNumbers:
 
     def follow(self, node: NodeProto, shape: tuple[int, ...] | None) -> None:
         """Computes a node whose inputs are all known; `shape` is that of its first input, if it is known."""
-        self.sizes.follow(node, self.of)
+        self.sizes.follow(node, self.of, self._part)
         if len(node.output) != 1 or domain_of(node) != "":
             return
         if node.op_type == "Shape":
@@ -72,6 +72,8 @@ class KnownNumbers:
             self._found[node.output[0]] = found
 
     def _computed(self, proto: NodeProto, given: list[np.ndarray]) -> np.ndarray | None:
+        if proto.op_type == "Range":
+            return _counted(*(int(array.reshape(())) for array in given))
         node = Node(
             name=node_name(proto),
             domain="",
@@ -91,3 +93,8 @@ class KnownNumbers:
             return np.array(result, object)
         found = np.asarray(result)
         return found.astype(np.int64) if found.size == 0 else found
+
+
+def _counted(start: int, limit: int, step: int) -> np.ndarray | None:
+    numbers = range(start, limit, step)
+    return np.array(numbers, np.int64) if len(numbers) <= _LONGEST_LIST else None

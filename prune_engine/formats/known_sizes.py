@@ -62,11 +62,22 @@ class KnownSizes:
         """What is known of a value."""
         return self._found.get(name, _UNKNOWN)
 
-    def follow(self, node: NodeProto, numbers: Numbers) -> None:
-        """Finds what can be told of the first result from what is known of the inputs."""
+    def follow(self, node: NodeProto, numbers: Numbers, partly: Numbers) -> None:
+        """Finds what can be told of the first result from what is known of the inputs.
+
+        Args:
+            numbers: axes, by name.
+            partly: shapes, in which None stands for a size that is not known.
+        """
         if domain_of(node) != "" or not node.input or not node.output:
             return
-        found = self._result(node, [self.of(name) for name in node.input], numbers)
+        given = [self.of(name) for name in node.input]
+        if node.op_type in ("Expand", "ConstantOfShape"):
+            wanted = partly(node.input[-1])
+            target = None if wanted is None else _wanted(wanted)
+            found = _broadcast([given[0], target]) if target and node.op_type == "Expand" else target
+        else:
+            found = self._result(node, given, numbers)
         if found is not None and (found.rank is not None or found.of):
             self._found[node.output[0]] = found
 
@@ -92,6 +103,10 @@ class KnownSizes:
             return _transposed(first, order) if order else None
         axes = attributes.get("axes") if len(node.input) == 1 else numbers(node.input[1])
         return None if axes is None else _unsqueezed(first, np.reshape(axes, -1).tolist())
+
+
+def _wanted(shape: np.ndarray) -> Sizes:
+    return _sizes(tuple(None if size is None or size < 0 else int(size) for size in shape.reshape(-1).tolist()))
 
 
 def _sizes(shape: Shape) -> Sizes:

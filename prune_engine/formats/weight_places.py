@@ -57,9 +57,11 @@ def weight_places(
         yield 0, "Embedding", lambda rank: 0
     elif node.op_type == "Einsum" and len(node.input) == 2:
         terms = attributes["equation"].decode().replace(" ", "").split("->")
-        if len(terms) == 2 and "." not in terms[0]:
+        if len(terms) == 2:
             operands = terms[0].split(",")
             for position, labels in enumerate(operands):
+                if "." in labels:
+                    continue  # which axes these are depends on the rank
                 free = [i for i, c in enumerate(labels) if c in terms[1] and c not in operands[1 - position]]
                 if any(c not in terms[1] for c in labels) and free:
                     yield position, "MatMul", partial(_always, free[-1])

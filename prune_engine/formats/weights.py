@@ -131,8 +131,8 @@ class _Finder:
     def _vectors(self, node: NodeProto) -> None:
         """Notes the biases, scales and shifts that a node takes at their proper places."""
         for position in vector_places(node):
-            if position < len(node.input) and node.input[position] in self.flow.fixed:
-                name = node.input[position]
+            name = node.input[position] if position < len(node.input) else ""
+            if name in self.flow.fixed or name in self.flow.aliases:
                 alias = self.flow.aliases.get(name)
                 own = {source.name for source in alias.sources} if alias else self.flow.sources(name)
                 self.roles.trained |= own
@@ -166,6 +166,8 @@ class _Finder:
             if alias is None or other not in self.flow.learned:
                 continue
             wide = [size for size in alias.shape if size != 1]
+            if any(self.flow.is_mask(source.name) for source in alias.sources):
+                continue
             if len(wide) == 1 or (not wide and alias.shape and self._is_bias(node, other)):
                 self.roles.trained |= {source.name for source in alias.sources}
 
