@@ -150,6 +150,8 @@ class Flow:
     def _follow(self, node: NodeProto) -> None:
         """Spreads what is fixed, live, learned or an alias from a node's inputs to its outputs."""
         inputs = [*filter(None, node.input), *self.graph.captured(node)]
+        if node.op_type == "CastLike":
+            inputs = inputs[:1]  # of the second only the type counts
         outputs = [name for name in node.output if name]
         if all(name in self.fixed for name in inputs):
             self.fixed.update(outputs)
@@ -158,8 +160,6 @@ class Flow:
         if inputs:
             first = self.aliases.get(inputs[0])
             self.numbers.follow(node, None if first is None else first.shape)
-        if node.op_type == "CastLike":
-            inputs = inputs[:1]  # of the second only the type counts
         if inputs and not any(name in self.live for name in inputs):
             given = [self.aliases.get(name) for name in node.input]
             found = seen_through(node, given, self.numbers.of, self._declared_rank, self.is_mask)

@@ -106,7 +106,8 @@ class KnownSizes:
 
 
 def _wanted(shape: np.ndarray) -> Sizes:
-    return _sizes(tuple(None if size is None or size < 0 else int(size) for size in shape.reshape(-1).tolist()))
+    sizes = shape.reshape(-1).tolist()
+    return _sizes(tuple(None if size is None or size < 0 else int(size) for size in sizes))
 
 
 def _sizes(shape: Shape) -> Sizes:

@@ -30,6 +30,7 @@ def prunable(nodes: list[onnx.NodeProto], weight: tuple[int, ...], *shape: int |
         ([node("Transpose", ["w"], ["t"], perm=[1, 0]), node("MatMul", ["x", "t"], ["y"])], (3, 4), (0, 1)),
         ([node("Reshape", ["w", "s"], ["t"]), node("MatMul", ["x", "t"], ["y"])], (1, 4, 3), (2, 1)),
         ([node("Einsum", ["x", "w"], ["y"], equation="nd,hd->nh")], (3, 4), (0, 1)),
+        ([node("Einsum", ["x", "w"], ["y"], equation="...d,hd->...h")], (3, 4), (0, 1)),
         ([node("Transpose", ["x"], ["t"]), node("MatMul", ["w", "t"], ["y"])], (3, 4), (0, 1)),
         ([node("MatMul", ["x", "w"], ["y"])], (4,), (0, None)),
     ],

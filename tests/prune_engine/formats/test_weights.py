@@ -19,6 +19,7 @@ from prune_engine.formats import (
     structural_differences,
     write_back,
 )
+from prune_engine.formats.flow import lets_through_or_blocks
 from prune_engine.formats.onnx_file import parse_onnx
 from tests.prune_engine.formats.graphs import model, values
 from tests.prune_engine.formats.running import distance, run
@@ -101,6 +102,28 @@ CHAINS += [
 ]
 
 
+CHAINS += [
+    [
+        numbers("cuts", 2, 1),
+        node("SplitToSequence", ["w", "cuts"], ["pieces"], axis=0),
+        node("Constant", [], ["first"], value_int=0),
+        node("Constant", [], ["last"], value_int=-1),
+        node("SequenceAt", ["pieces", "first"], ["a"]),
+        node("SequenceAt", ["pieces", "last"], ["b"]),
+        node("Concat", ["b", "a"], ["c"], axis=0),
+        node("Transpose", ["c"], ["v"]),
+    ],
+    [
+        node("SplitToSequence", ["w"], ["pieces"], axis=0),
+        *(node("Constant", [], [f"i{i}"], value_int=i) for i in range(3)),
+        *(node("SequenceAt", ["pieces", f"i{i}"], [f"p{i}"]) for i in range(3)),
+        node("Concat", ["p0", "p1", "p2"], ["c"], axis=0),
+        node("Transpose", ["c"], ["v"]),
+    ],
+    [node("CastLike", ["w", "x"], ["a"]), node("Transpose", ["a"], ["v"])],
+]
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_weight_is_seen_through_whatever_only_moves_it(chain: Sequence[onnx.NodeProto]) -> None:
     proto = model([*chain, node("MatMul", ["x", "v"], ["y"])], {"w": values(3, 4)})
@@ -150,6 +173,31 @@ def test_a_weight_times_a_scale_is_prunable_and_the_scale_is_not(operator: str) 
     nodes = [node(operator, ["w", "s"], ["v"]), node("MatMul", ["x", "v"], ["y"])]
     proto = model(nodes, {"w": values(4, 3), "s": np.abs(values(1, 3)) + 1})
     assert set(checked(proto, torch.randn(2, 4))) == {"w"}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_weight_under_a_mask_is_prunable_and_the_mask_stays(swapped: bool) -> None:
+    operands = ["mask", "w"] if swapped else ["w", "mask"]
+    nodes = [node("Mul", operands, ["v"]), node("MatMul", ["x", "v"], ["y"])]
+    proto = model(nodes, {"w": values(4, 3), "mask": (values(4, 3, seed=2) > 0).astype("f")})
+    assert set(checked(proto, torch.randn(2, 4))) == {"w"}
+    assert set(import_onnx(proto).weights) == {"w"}
+
+
+@pytest.mark.parametrize("mask", [[0, 1, 0], [0, -1e9, 0], [0, -np.inf, -np.inf]])
+def test_a_mask_of_channels_is_no_parameter(mask: list[float]) -> None:
+    operator = "Mul" if 1 in mask else "Add"
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node(operator, ["h", "mask"], ["y"])]
+    proto = model(nodes, {"w": values(4, 3), "mask": np.array(mask, "f")})
+    assert set(import_onnx(proto).weights) == {"w"}
+
+
+@pytest.mark.parametrize(
+    "values_", [[1, 1, 1], [0, 0, 0], [0, 1, 2], [0, 0.5, 1], [0, -1, 0], [np.nan, 0, 1], [1]]
+)
+def test_what_is_no_mask(values_: list[float]) -> None:
+    assert not lets_through_or_blocks(np.array(values_, "f"))
+    assert not lets_through_or_blocks(np.array(values_ * 100 + [3], "f"))
 
 
 def test_a_weight_that_is_mixed_with_another_is_trained_and_not_pruned() -> None:
