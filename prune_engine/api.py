@@ -12,16 +12,17 @@ import numpy as np
 import onnx
 import torch
 
+from prune_engine.agreement import outputs_agree
 from prune_engine.catalogue import default_cache_dir, fetch
 from prune_engine.checkpoints.identity import digest_of
 from prune_engine.checkpoints.keeper import NOTHING_KEPT, Checkpoints, Keeper, UnfitCheckpointError
 from prune_engine.data import RawData, candidate_shapes, data_from_arrays, prepare, read_data
 from prune_engine.data.part import with_search_rows
 from prune_engine.environment import choose_device, describe_environment
-from prune_engine.errors import DeviceError, ModelError, PruneError
+from prune_engine.errors import DeviceError, ModelError, PruneError, VerificationError
 from prune_engine.events import Listener, silent
 from prune_engine.examine import check_target, examine
-from prune_engine.finishing import Finish
+from prune_engine.finishing import Finish, sample_of
 from prune_engine.formats import (
     SourceModel,
     input_infos,
@@ -170,6 +171,13 @@ def _prune(
         watch.warn(warning)
     with watch.stage("baseline", "measuring the dense model"):
         quality_dense = measure_quality(dense, prepared.holdout, prepared, dense)
+        if fresh is None:
+            agreed = outputs_agree(source.proto, dense, module, sample_of(prepared))
+            if not agreed.passed:
+                raise VerificationError(
+                    "torch computes something else with this model than onnxruntime does, so what is trained "
+                    f"would not be what is handed out: {agreed.detail}"
+                )
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
     finish = Finish(
         source, dense, dense_values, quality_dense, prepared, layout, started, labels.job_id, watch

@@ -233,7 +233,7 @@ class DivergedError(EngineError):
 
 
 class VerificationError(EngineError):
-    """The pruned model failed one of the checks that gate success."""
+    """The pruned model failed one of the checks that gate success, or the dense one is not computed alike."""
 
     code = "verification_failed"
 

@@ -35,6 +35,14 @@ from prune_engine.training import Trained, TrainingResult
 from prune_engine.verify import verify
 
 SAMPLE = 32
+
+
+def sample_of(prepared: Prepared) -> dict[str, np.ndarray]:
+    """The first held-out rows, as onnxruntime takes them, to compare outputs on."""
+    fixed = prepared.fixed_batch
+    return filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
+
+
 """Held-out rows on which onnxruntime and the trained module must agree."""
 
 
@@ -96,8 +104,7 @@ class Finish:
             pruned = write_back(original, module.state_values(), self._properties(density))
             before_finetuning = write_back(original, result.before_finetuning)
         with self.watch.stage("verifying", "checking and measuring the result"):
-            fixed = prepared.fixed_batch
-            sample = filled(prepared.holdout.feed(slice(0, fixed or SAMPLE)), fixed)
+            fixed, sample = prepared.fixed_batch, sample_of(prepared)
             checks, runtime = verify(
                 original, pruned, module, result.masks, self.layout, density, sample, self.started
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,15 +13,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 import prune_engine
 from prune_engine import PruneResult, PruneSpec, prune
 from prune_engine.data.built_in import digits
-from prune_engine.errors import DeviceError, ModelError, SpecError
+from prune_engine.errors import DeviceError, ModelError, SpecError, VerificationError
 from prune_engine.events import ProgressEvent, StageEvent, WarningEvent
 from prune_engine.page import render_html
+from tests.prune_engine.formats.graphs import model as graph_model
+from tests.prune_engine.formats.graphs import values
 from tests.trained import digits_net, export
 
 
@@ -110,6 +113,29 @@ def test_nothing_but_trained_values_differs_from_what_was_sent(model: Path) -> N
             item.ClearField("raw_data")
             item.ClearField("float_data")
     assert result.model == sent
+
+
+def test_a_model_that_torch_does_not_compute_alike_is_refused_before_the_training() -> None:
+    """onnxruntime pads a dilated pool as if it were not dilated, which the specification does not."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]),
+        helper.make_node(
+            "MaxPool", ["h"], ["p"], kernel_shape=[3, 3], dilations=[2, 2], auto_pad="SAME_UPPER"
+        ),
+        helper.make_node("GlobalAveragePool", ["p"], ["q"]),
+        helper.make_node("Flatten", ["q"], ["y"]),
+    ]
+    proto = graph_model(nodes, {"w": values(4, 3, 1, 1)}, shape=("n", 3, 8, 8), output=("n", 4))
+    stages: list[str] = []
+
+    def listen(event: Any) -> None:
+        stages.append(getattr(event, "stage", ""))
+
+    rows = {"x": np.random.default_rng(0).normal(size=(60, 3, 8, 8)).astype(np.float32)}
+    with pytest.raises(VerificationError, match="torch computes something else"):
+        prune(proto, rows, PruneSpec(density=0.5), listener=listen)
+    assert "baseline" in stages
+    assert "pruning" not in stages
 
 
 def test_density_one_prunes_nothing(model: Path) -> None:
