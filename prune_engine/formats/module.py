@@ -79,6 +79,12 @@ class OnnxModule(nn.Module):
             if (parameter := named[self._keys[name]]) is not None
         }
 
+    def running_statistics(self) -> list[Tensor]:
+        """The buffers that training moves, in the same order in every process; all others are constants."""
+        own = sorted(name for name in self._original if name not in self._plan.parameters)
+        added = [name for place in self._places for name in (place.mean, place.variance)]
+        return [self._tensor(name) for name in (*own, *added)]
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The graph's outputs for its inputs, both in the file's order.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,6 +20,14 @@ LONGEST_WAIT = timedelta(hours=2)
 """The first rank measures a result while the others already wait in the next training of a frontier."""
 BUCKET = 1 << 22
 """Elements that are summed in one message."""
+
+
+@runtime_checkable
+class FollowsStatistics(Protocol):
+    """A module that says which of its buffers training moves."""
+
+    def running_statistics(self) -> list[Tensor]:
+        """Those buffers."""
 
 
 class HelperFinishedError(Exception):
@@ -86,13 +95,25 @@ def sum_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Give every rank the mean of what the module follows in training: BatchNorm's running statistics."""
+    """Give every rank the mean of what the module follows in training: BatchNorm's running statistics.
+
+    Its other buffers are constants, which a sum would change: masks of the smallest float there is would
+    become infinite, and thirds are not exact.
+    """
     if ranks() == 1:
         return
-    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    buffers = [buffer for part in module.modules() for buffer in _statistics(part)]
     _sum(buffers)
     for buffer in buffers:
         buffer.div_(ranks())
+
+
+def _statistics(part: nn.Module) -> list[Tensor]:
+    """The running statistics of a module itself: as it says, or as torch's own layers name them."""
+    if isinstance(part, FollowsStatistics):
+        return part.running_statistics()
+    named = part.named_buffers(recurse=False)
+    return [buffer for name, buffer in named if name in ("running_mean", "running_var")]
 
 
 def _sum(tensors: Sequence[Tensor]) -> None:

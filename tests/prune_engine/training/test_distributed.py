@@ -21,14 +21,20 @@ def load(path: Path) -> Values:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Values, Values, Values]:
-    """Of rank 0, of rank 1, and of a process alone."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes together have written, and one alone."""
     folder = tmp_path_factory.mktemp("ranks")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ([*together, "-m", RUN], [sys.executable, "-m", RUN]):
         done = subprocess.run([*command, str(folder)], env=environment, capture_output=True, timeout=200)
         assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> tuple[Values, Values, Values]:
+    """Of rank 0, of rank 1, and of a process alone."""
     first, second, alone = (load(folder / name) for name in ("0-of-2.npz", "1-of-2.npz", "0-of-1.npz"))
     return first, second, alone
 
@@ -53,3 +59,11 @@ def test_two_ranks_train_as_one_process_does_with_the_same_batches(
     both = sum(int((first[name] & alone[name]).sum()) for name in masks)
     assert both > 0.8 * kept
     assert np.allclose(first["curve"][-5:].mean(), alone["curve"][-5:].mean(), rtol=0.2)
+
+
+def test_statistics_are_averaged_and_constants_stay(folder: Path) -> None:
+    for rank in (0, 1):
+        found = load(folder / f"buffers-{rank}-of-2.npz")
+        assert found["mean"].tolist() == [0.5] * 3
+        [mask] = [value for name, value in found.items() if "mask" in name]
+        assert (mask == np.finfo(np.float32).min).all()
