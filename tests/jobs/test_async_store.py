@@ -62,7 +62,7 @@ def test_waiting_ends_when_the_job_changes(settings: Settings, store: JobStore) 
         began = time.monotonic()
         await asyncio.to_thread(store.start, job.id)
         assert (await waiting).status is Status.RUNNING
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 2  # at once, not when the wait of 20 s is over
 
     run(settings, test)
 
@@ -74,7 +74,7 @@ def test_waiting_ends_in_time_when_nothing_changes(settings: Settings, store: Jo
     async def test(async_store: AsyncJobStore) -> None:
         began = time.monotonic()
         assert await async_store.wait_for_change(job.id, 0.3) == job
-        assert 0.3 <= time.monotonic() - began < 0.6
+        assert 0.3 <= time.monotonic() - began < 2
 
     run(settings, test)
 
