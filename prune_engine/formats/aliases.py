@@ -16,6 +16,7 @@ from onnx import NodeProto, helper
 from prune_engine.formats.graph import NONSENSE
 from prune_engine.formats.operators.dtypes import FLOATS
 
+_MOST_PIECES = 4096
 Axes = tuple[int | None, ...]
 Numbers = Callable[[str], np.ndarray | None]  # the constant of that name, where there is one
 
@@ -103,12 +104,14 @@ def _moved(see: Callable[[_View, Alias], Alias | None]) -> Seen:
 
 
 def sequence_of(node: NodeProto, alias: Alias, numbers: Numbers) -> list[Alias] | None:
-    """The pieces that a SplitToSequence cuts a value into; None where the cuts are not known."""
+    """The pieces that a SplitToSequence cuts a value into; None where the cuts are not known, or too many."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     try:
         axis = range(len(alias.shape))[int(attributes.get("axis", 0))]
         size = alias.shape[axis]
         if len(node.input) < 2 or not node.input[1]:
+            if size > _MOST_PIECES:
+                return None
             if not attributes.get("keepdims", 1):
                 return [taken_apart(alias, axis)] * size
             sizes = [1] * size
@@ -116,8 +119,12 @@ def sequence_of(node: NodeProto, alias: Alias, numbers: Numbers) -> list[Alias] 
             cuts = numbers(node.input[1])
             if cuts is None:
                 return None
-            each = int(cuts) if cuts.ndim == 0 else 0
-            sizes = [min(each, size - at) for at in range(0, size, each)] if each else cuts.tolist()
+            sizes = cuts.reshape(-1).tolist()
+            if cuts.ndim == 0:
+                each = sizes[0]
+                if each < 1 or size > each * _MOST_PIECES:
+                    return None
+                sizes = [min(each, size - at) for at in range(0, size, each)]
     except NONSENSE:
         return None  # what computes the node will say so
     return [replace(alias, shape=(*alias.shape[:axis], own, *alias.shape[axis + 1 :])) for own in sizes]

@@ -200,6 +200,25 @@ def test_what_is_no_mask(values_: list[float]) -> None:
     assert not lets_through_or_blocks(np.array(values_ * 100 + [3], "f"))
 
 
+@pytest.mark.parametrize("cuts", [None, 1, -1, 0])
+def test_a_list_of_a_million_million_pieces_is_not_made(cuts: int | None) -> None:
+    nodes = [
+        node("SplitToSequence", ["none"] if cuts is None else ["none", "cuts"], ["pieces"]),
+        node("Constant", [], ["first"], value_int=0),
+        node("SequenceAt", ["pieces", "first"], ["a"]),
+        node("MatMul", ["x", "w"], ["y"]),
+    ]
+    constants = {"w": values(4, 3), "none": np.zeros((10**12, 0), "f"), "cuts": np.array(cuts or 0)}
+    assert find_roles(read_graph(model(nodes, constants))).trained == {"w"}
+
+
+@pytest.mark.parametrize("bounds", [(0, 2**62, 1), (0, 5, 0), (5, 0, 1), (0, -(2**62), -1)])
+def test_a_range_without_end_is_not_counted(bounds: tuple[int, int, int]) -> None:
+    given = [node("Constant", [], [f"r{i}"], value_int=value) for i, value in enumerate(bounds)]
+    nodes = [*given, node("Range", ["r0", "r1", "r2"], ["r"]), node("MatMul", ["x", "w"], ["y"])]
+    assert find_roles(read_graph(model(nodes, {"w": values(4, 3)}))).trained == {"w"}
+
+
 def test_a_weight_that_is_mixed_with_another_is_trained_and_not_pruned() -> None:
     nodes = [
         node("Add", ["w", "lora"], ["v"]),
