@@ -49,7 +49,7 @@ def up(
     Each option is also a setting: PRUNERY_HOST, PRUNERY_PORT, PRUNERY_DATA_DIR, PRUNERY_WORKERS, in the
     environment or in `.env`. With REDIS_URL set, that server is used instead of a private one.
     """
-    from jobs.settings import read_settings
+    from jobs.reading_settings import read_settings
     from prune_engine.errors import PruneError
     from prunery.up import up as run
 

@@ -86,7 +86,7 @@ def _run(
     html: Path | None,
 ) -> int:
     """Inspect and show; 0 it can be pruned, 2 it cannot."""
-    from jobs.settings import read_settings
+    from jobs.reading_settings import read_settings
     from prune_engine.spec import parse_spec, with_density
 
     try:

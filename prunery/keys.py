@@ -101,7 +101,7 @@ def revoke(
 def _with_keys(data_dir: Path | None, run: Callable[[KeyStore], None]) -> None:
     """Run with the keys of the service's store, or say why not."""
     from jobs.keys import KeyStore
-    from jobs.settings import read_settings
+    from jobs.reading_settings import read_settings
     from prunery.data_folder import with_store
 
     given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}

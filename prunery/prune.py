@@ -100,7 +100,7 @@ def _prune(
     model: Path, data: str, out: Path, tokenizer: Path | None, quiet: bool, fields: dict[str, Any]
 ) -> int:
     """Run the engine; 0 done, 2 bad input, 1 the work failed."""
-    from jobs.settings import read_settings
+    from jobs.reading_settings import read_settings
     from prunery.display import RunDisplay, show_report
 
     stop = Stop()

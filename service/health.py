@@ -6,7 +6,7 @@ import ssl
 import sys
 import urllib.request
 
-from jobs.settings import read_settings
+from jobs.reading_settings import read_settings
 from prune_engine.errors import PruneError
 
 _SECONDS = 4.0

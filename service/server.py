@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from jobs import logs
 from jobs.errors import ConfigurationError
-from jobs.settings import Settings, read_settings
+from jobs.reading_settings import read_settings
+from jobs.settings import Settings
 from service import binding
 from service.app import create_app
 

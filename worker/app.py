@@ -19,7 +19,7 @@ from kombu.entity import Exchange, Queue
 
 from jobs import logs
 from jobs.doorbell import celery_options
-from jobs.settings import read_settings
+from jobs.reading_settings import read_settings
 
 settings = read_settings()
 app = Celery("prunery", include=["worker.tasks"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from jobs.settings import read_settings
+from jobs.reading_settings import read_settings
 from jobs.store import JobStore
 from prune_engine.errors import PruneError
 

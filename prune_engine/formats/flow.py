@@ -105,8 +105,9 @@ class Flow:
         """Whether a float constant only lets through or blocks; it is no parameter, wherever it is used."""
         if name not in self._masks:
             tensor = self.graph.constants.get(name)
-            floats = tensor is not None and tensor.data_type in FLOATS
-            self._masks[name] = floats and tensor is not None and lets_through_or_blocks(to_numpy(tensor))
+            self._masks[name] = (
+                tensor is not None and tensor.data_type in FLOATS and lets_through_or_blocks(to_numpy(tensor))
+            )
         return self._masks[name]
 
     def taken(self, node: NodeProto) -> Mapping[str, Body]:

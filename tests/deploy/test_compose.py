@@ -93,6 +93,8 @@ def test_the_port_is_the_settings_and_published_to_this_machine_only(monkeypatch
     published = SERVICES["api"]["ports"]
     assert [filled_in(port) for port in published] == [f"127.0.0.1:8000:{settings.port}"]
     assert filled_in(published[0], {"PRUNERY_PORT": "9000"}) == f"127.0.0.1:9000:{settings.port}"
+    # That asks the settings' own port.
+    assert SERVICES["api"]["healthcheck"]["test"] == ["CMD", "python", "-m", "service.health"]
     assert not any("ports" in SERVICES[name] for name in SERVICES if name != "api")
 
 

@@ -301,11 +301,10 @@ def test_a_long_path_of_the_data_folder_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_it_is_ready_within_three_seconds(up: Up) -> None:
-    """On an idle machine; beside other tests, or on a busy one, it gets its share of the processors more."""
+    """On an idle machine; a busy one (the test runs beside others) gets the measured load's share more."""
     began = time.monotonic()
     up().ready()
-    beside = float(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    share = max(1.0, beside, os.getloadavg()[0] / (os.cpu_count() or 1))
+    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert time.monotonic() - began < 3.0 * share
 
 
