@@ -53,14 +53,10 @@ class StoreFigures(Collector):
         yield GaugeMetricFamily(
             "prunery_store_up", "Whether the job store answers.", value=float(self.now is not None)
         )
-        families = _families(self.now or Stored())
-        if self.now is None:
-            for family in families:
-                # No figure, as a zero would look like a store that began anew.
-                family.samples.clear()
-                yield family
-        else:
-            yield from families
+        for family in _families(self.now or Stored()):
+            if self.now is None:
+                family.samples.clear()  # no figure, as a zero would look like a store that began anew
+            yield family
 
 
 def _families(stored: Stored) -> Iterable[Metric]:
