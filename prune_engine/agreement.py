@@ -10,7 +10,8 @@ the file holds the trained values bit for bit is checked apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,9 +82,21 @@ def values_are_written(pruned: onnx.ModelProto, module: OnnxModule) -> Check:
 def _computed(module: OnnxModule, feed: Mapping[str, Array]) -> list[Array]:
     module.eval()
     device = next(iter(module.weights.values())).device
-    with torch.no_grad():
+    with torch.no_grad(), _full_float32():
         outputs = module(*(torch.from_numpy(feed[name]).to(device) for name in module.input_names))
     return [output.cpu().numpy() for output in outputs]
+
+
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    """On a GPU torch rounds what it convolves to TensorFloat-32, ten bits, unless it is told not to."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    try:
+        convolutions.allow_tf32 = products.allow_tf32 = False
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def _within(found: tuple[float, float], allowed: Precision) -> bool:

@@ -24,6 +24,8 @@ from prune_engine.events import Listener, silent
 from prune_engine.examine import check_target, examine
 from prune_engine.finishing import Finish, sample_of
 from prune_engine.formats import (
+    OnnxModule,
+    Replays,
     SourceModel,
     input_infos,
     output_infos,
@@ -36,6 +38,7 @@ from prune_engine.formats.storage import Storage
 from prune_engine.inspection import Inspection
 from prune_engine.measure import measure_quality, run_session, session
 from prune_engine.preflight import importable, model_warnings, start_warnings
+from prune_engine.ranks import processes_here
 from prune_engine.report import DataInfo, Report, TargetInfo
 from prune_engine.spec import PruneSpec, has_goal, parse_spec, with_density
 from prune_engine.stops import stop_row, stop_warnings
@@ -147,7 +150,7 @@ def _prune(
     """All the work, in its order."""
     torch.manual_seed(spec.seed)
     with watch.stage("preparing", "reading the model and the data"):
-        device = choose_device(spec.device)
+        device = choose_device(spec.device, processes_here())
         source = _read_model(model, None, spec, labels) if knows_its_shapes(model, spec) else None
         module = importable(source) if source is not None else None  # refused before data are fetched
         raw = _read_data(data, spec, tokenizer, datasets_dir, labels)
@@ -178,6 +181,8 @@ def _prune(
                     "torch computes something else with this model than onnxruntime does, so what is trained "
                     f"would not be what is handed out: {agreed.detail}"
                 )
+    if device.type == "cuda" and spec.acceleration == "auto":
+        module.replays = Replays()
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
     finish = Finish(
         source, dense, dense_values, quality_dense, prepared, layout, started, labels.job_id, watch
@@ -198,7 +203,7 @@ def _prune(
         job_id=labels.job_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=spec,
-        settings=last.trained.settings,
+        settings={**last.trained.settings, **_replayed(module)},
         model=model_info(source, module),
         data=_trained_on(prepared.info, target),
         layers=last.layers,
@@ -224,6 +229,11 @@ def _prune(
         storage=source.storage,
         stops={stop.spec.one_density: stop.model for stop in stops} if several else {},
     )
+
+
+def _replayed(module: OnnxModule) -> dict[str, str]:
+    """On a GPU, whether its steps were launched as a whole."""
+    return {} if module.replays is None else {"cuda_graphs": module.replays.said}
 
 
 def _trained_on(data: DataInfo, target: TargetInfo | None) -> DataInfo:

@@ -22,7 +22,7 @@ from prune_engine.checkpoints.stopping import EXIT_STATUS, Stop, StoppedError
 from prune_engine.errors import ModelTooLargeError, OutOfMemoryError, PruneError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, InspectedEvent, StartedEvent, StoppedEvent
 from prune_engine.memory import is_out_of_memory
-from prune_engine.ranks import joined, others, rank, require_gpus
+from prune_engine.ranks import joined, others, processes_here, rank, require_gpus
 from prune_engine.spec import PruneSpec, parse_spec, with_density
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _prune_as_rank(folder: Path, spec: PruneSpec, say: Say, stop: Stop) -> None:
     from prune_engine.environment import choose_device
     from prune_engine.training import distributed
 
-    distributed.join(choose_device(spec.device))
+    distributed.join(choose_device(spec.device, processes_here()))
     try:
         _prune(folder, say, stop)
     except distributed.HelperFinishedError:

@@ -9,24 +9,27 @@ from pathlib import Path
 import torch
 
 from prune_engine.errors import DeviceError
+from prune_engine.ranks import require_gpus
 from prune_engine.report import Environment
 from prune_engine.spec import PruneSpec
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
-def choose_device(asked: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+def choose_device(asked: str, ranks: int = 1) -> torch.device:
+    """`auto` is CUDA where each of so many processes on this machine has one of its own, else the CPU.
 
     Raises:
-        DeviceError: CUDA was asked for by name and there is none.
+        DeviceError: CUDA was asked for by name and there is none, or not one for each process.
     """
+    if asked == "cuda" and ranks > 1:
+        require_gpus(ranks)
     if asked == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "device: cuda was asked for and this worker has none; use device=auto or device=cpu"
         )
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.device_count() >= ranks else "cpu")
     return torch.device(asked)
 
 

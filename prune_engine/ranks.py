@@ -31,6 +31,11 @@ def joined() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def processes_here() -> int:
+    """How many of the processes that train together run on this machine; alone it is 1."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1")
+
+
 def require_gpus(wanted: int) -> None:
     """Refuse more GPUs than there are.
 

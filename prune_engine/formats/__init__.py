@@ -6,6 +6,7 @@ from prune_engine.formats.importer import import_onnx
 from prune_engine.formats.infos import input_infos, output_infos
 from prune_engine.formats.module import OnnxModule
 from prune_engine.formats.reading import read_graph
+from prune_engine.formats.replay import Replays
 from prune_engine.formats.source import (
     SourceModel,
     model_file_name,
@@ -23,6 +24,7 @@ __all__ = [
     "InputShapes",
     "OnnxModule",
     "PrunableWeight",
+    "Replays",
     "Roles",
     "SourceModel",
     "find_roles",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prune_engine.formats.plan import DEVICE, TRAINING, Plan, run_steps
 from prune_engine.formats.renormalised import EPSILON, Moments, Place, folded, places, with_batch_norm
+from prune_engine.formats.replay import Replays
 from prune_engine.formats.weights import PrunableWeight
 
 
@@ -20,6 +21,9 @@ class OnnxModule(nn.Module):
     In training mode BatchNorm uses batch statistics and updates the running ones; Dropout drops only where
     the file says `training_mode`. Parameters may be given other storage (`parameter.data = view`): they are
     looked up at every call.
+
+    Attributes:
+        replays: records training passes and replays them; None, as it is at first: nothing does.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class OnnxModule(nn.Module):
         statistics: Mapping[str, np.ndarray],
     ) -> None:
         super().__init__()
+        self.replays: Replays | None = None
         self.input_names = input_names
         self.output_names = output_names
         self.prunable = prunable
@@ -91,19 +96,31 @@ class OnnxModule(nn.Module):
         Raises:
             TypeError: not as many inputs as the graph has.
         """
-        plan = self._plan
-        if len(inputs) != len(plan.inputs):
+        if len(inputs) != len(self._plan.inputs):
             raise TypeError(
-                f"the graph takes {len(plan.inputs)} inputs {self.input_names}, not {len(inputs)}"
+                f"the graph takes {len(self._plan.inputs)} inputs {self.input_names}, not {len(inputs)}"
             )
+        if self.replays is not None and (outputs := self.replays(self, inputs)) is not None:
+            return outputs
+        return self.compute(inputs, self.trained)
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """What goes into each slot that takes a parameter; one for several slots comes as often."""
+        parameters = self._parameters
+        return [parameter for _, key in self._parameter_slots if (parameter := parameters[key]) is not None]
+
+    def compute(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs with these parameters, given in the order of `trained`."""
+        plan = self._plan
         slots = list(plan.template)
         slots[TRAINING] = self.training
         for (slot, dtype), value in zip(plan.inputs, inputs, strict=True):
             slots[slot] = value if value.dtype is dtype else value.to(dtype)
             slots[DEVICE] = value.device
-        parameters, buffers = self._parameters, self._buffers
-        for slot, key in self._parameter_slots:
-            slots[slot] = parameters[key]
+        for (slot, _), parameter in zip(self._parameter_slots, parameters, strict=True):
+            slots[slot] = parameter
+        buffers = self._buffers
         for slot, key in self._buffer_slots:
             slots[slot] = buffers[key]
         run_steps(plan.steps, slots)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from prune_engine.formats.operators import Kernel
+from prune_engine.formats.operators.alignment import aligned
 from prune_engine.formats.plan import TRAINING, Plan, with_lifetimes
 
 EPSILON = 1e-5
@@ -108,6 +109,7 @@ class Renormalised:
         if self.moments is not None:
             self.moments.add(y)
         training = training and y.numel() > y.shape[1]  # one value a channel has no variance
+        gain, shift = aligned(gain), aligned(shift)
         return functional.batch_norm(y, mean, variance, gain, shift, training, MOMENTUM, EPSILON)
 
 

@@ -65,6 +65,19 @@ def test_the_same_values_agree() -> None:
     assert check(proto, import_onnx(proto)) == (True, check(proto, import_onnx(proto))[1])
 
 
+def test_it_is_compared_in_full_float32_and_torch_left_as_it_was() -> None:
+    seen: list[bool] = []
+    proto = plain()
+    module = import_onnx(proto)
+    kinds = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    module.register_forward_pre_hook(lambda *_: seen.extend(kind.allow_tf32 for kind in kinds))
+    before = [kind.allow_tf32 for kind in kinds]
+    assert before[0]  # torch's default, on a GPU: ten bits of a product are right
+    assert check(proto, module)[0]
+    assert seen == [False, False]
+    assert [kind.allow_tf32 for kind in kinds] == before
+
+
 def test_a_float32_file_is_held_to_the_fourth_digit() -> None:
     proto = plain()
     passed, detail = check(proto, shifted(proto, 0.001))

@@ -29,7 +29,7 @@ nodes = [
 constants = {"w1": values(4096, 2048) * 0.02, "w2": values(8, 4096) * 0.02}
 proto = model(nodes, constants, shape=("n", 2048), output=("n", 8))
 data = {"x": values(200, 2048)}
-spec = {"density": 0.1, "epochs": 6, "batch_size": 16, "learning_rate": 1e-4}
+spec = {"density": 0.1, "epochs": 6, "batch_size": 16, "learning_rate": 1e-4, "device": "cpu"}
 found = inspect(proto, data, spec)
 result = prune(proto, data, PruneSpec(**spec))
 durations = result.report.durations
@@ -69,8 +69,8 @@ def test_the_steps_of_several_densities_are_known_before() -> None:
     ]
     proto = model(nodes, {"w1": values(40, 20), "w2": values(8, 40)}, shape=("n", 20), output=("n", 8))
     data = {"x": values(200, 20)}
-    one = inspect(proto, data, {"density": 0.1, "epochs": 6}).time.steps
-    fields = {"frontier": "0.5,0.2,0.1", "epochs": 6}
+    one = inspect(proto, data, {"density": 0.1, "epochs": 6, "device": "cpu"}).time.steps
+    fields = {"frontier": "0.5,0.2,0.1", "epochs": 6, "device": "cpu"}
     found = inspect(proto, data, fields)
     assert found.density is not None
     assert found.density.requested == 0.1
@@ -79,7 +79,8 @@ def test_the_steps_of_several_densities_are_known_before() -> None:
     assert one is not None
     assert 1.7 * one < found.time.steps < 2.3 * one
     assert "3 densities take" in found.time.how
-    searched = inspect(proto, data, {"target": {"max_error_increase": 0.1}, "epochs": 6})
+    fields = {"target": {"max_error_increase": 0.1}, "epochs": 6, "device": "cpu"}
+    searched = inspect(proto, data, fields)
     assert searched.density is not None
     assert searched.density.requested is None
     assert searched.time.steps is not None

@@ -15,7 +15,7 @@ from tests.prune_engine.formats.graphs import values
 
 
 def looked(proto: onnx.ModelProto, data: Any = None, **spec: Any) -> Inspection:
-    return inspect(proto, data, spec)
+    return inspect(proto, data, {"device": "cpu", **spec})
 
 
 def rows(count: int = 40, width: int = 4, classes: int = 3) -> dict[str, np.ndarray]:

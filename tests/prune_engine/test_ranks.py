@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from prune_engine.data.built_in import digits
-from prune_engine.errors import SpecError
+from prune_engine.environment import choose_device
+from prune_engine.errors import DeviceError, SpecError
 from prune_engine.events import DoneEvent, ErrorEvent, StartedEvent, parse_event
 from prune_engine.spec import parse_spec
 from tests.trained import digits_net, export
@@ -74,6 +75,15 @@ def test_more_gpus_than_there_are_is_an_error_that_says_how_many(tmp_path: Path)
     assert isinstance(event, ErrorEvent)
     assert (event.code, event.param) == ("device_unavailable", "gpus")
     assert "64" in event.message
+
+
+def test_several_processes_without_a_gpu_each_train_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+    assert choose_device("auto", 2).type == "cpu"
+    with pytest.raises(DeviceError, match="2 were asked for and this worker has 1"):
+        choose_device("cuda", 2)
 
 
 def test_several_gpus_contradict_a_cpu() -> None:

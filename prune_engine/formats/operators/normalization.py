@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from prune_engine.formats.operators.alignment import aligned
 from prune_engine.formats.operators.table import Kernel, Node, NotSupportedError, operator
 
 
@@ -28,6 +29,7 @@ def _batch_normalization(node: Node) -> Kernel:
     def moving(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         if fixed or (training and x.numel() == x.shape[1]):  # one value a channel has no variance
             training = False
+        scale, bias = aligned(scale), aligned(bias)
         return functional.batch_norm(x, mean, var, scale, bias, training, momentum, epsilon)
 
     # torch's own kernel has no gradient for the statistics
@@ -66,7 +68,7 @@ def _instance_normalization(node: Node) -> Kernel:
     def kernel(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         if x[0, 0].numel() == 1:  # which torch refuses: nothing but the bias is left
             return x * 0 + bias.view(-1, *[1] * (x.dim() - 2))
-        return functional.instance_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+        return functional.instance_norm(x, None, None, aligned(scale), aligned(bias), True, 0.0, epsilon)
 
     return kernel
 

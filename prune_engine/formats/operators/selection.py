@@ -29,9 +29,7 @@ def _slice(
         axis = place if axes is None else axes[place]
         step = 1 if steps is None else steps[place]
         size = x.shape[axis]
-        first, last, _ = slice(start, end, step).indices(size)
-        if end < -size and step < 0:
-            last = -1
+        first, last = _bounds(start, end, step, size)
         if step > 0:
             if first == 0 and last == size and step == 1:
                 continue
@@ -41,6 +39,13 @@ def _slice(
             picked = range(first, last, step)
             x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.int64, device=x.device))
     return x
+
+
+def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int]:
+    """From which index up to which other, in an axis of `size`; `slice.indices` is not for torch.compile."""
+    lowest, highest = (0, size) if step > 0 else (-1, size - 1)
+    first, last = (place + size if place < 0 else place for place in (start, end))
+    return min(max(first, lowest), highest), min(max(last, lowest), highest)
 
 
 @operator("Slice", until=9)

@@ -1,0 +1,166 @@
+"""Training passes as CUDA graphs: a GPU that is told every kernel by itself waits most of the time.
+
+A pass forward and back is recorded once and from then on launched as a whole
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). What is computed stays the same. A model
+that cannot be recorded, because it asks for a value in its midst, is trained as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+SEEN = 20
+"""Passes before one like them is recorded: what is asked once or twice does not pay for it."""
+
+LARGEST_SHARE = 0.25
+"""Of the GPU's memory: a pass that takes more keeps the GPU busy anyway, and a graph keeps its memory."""
+
+RECORDED = "passes as CUDA graphs"
+
+Key = tuple[object, ...]
+Outputs = tuple[Tensor, ...]
+Pass = Callable[..., Outputs]
+
+
+class Recordable(Protocol):
+    """What `Replays` needs of a module."""
+
+    training: bool
+
+    def compute(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> Outputs:
+        """The outputs with these parameters, in the order of `trained`."""
+
+    @property
+    def trained(self) -> Sequence[Tensor]:
+        """Parameters that get a gradient."""
+
+    def running_statistics(self) -> list[Tensor]:
+        """Buffers that training moves."""
+
+
+Recorder = Callable[[Pass, tuple[Tensor, ...]], Pass]
+
+
+class Replays:
+    """Records the passes of one module that come again and again, and replays them.
+
+    A copy of the module gets an object of its own, which adds to what this one says.
+
+    Args:
+        record: turns a function of tensors and an example of them into one that does the same.
+        seen: passes before one like them is recorded.
+    """
+
+    def __init__(self, record: Recorder | None = None, seen: int = SEEN) -> None:
+        self._notes = {"said": "not recorded: too few steps of one shape"}
+        self._record = record or record_cuda
+        self._wanted = seen
+        self._counts: dict[Key, int] = {}
+        self._passes: dict[Key, Pass] = {}
+        self._places: tuple[int, ...] = ()
+        self._refused = False
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Replays:
+        """For a copy of the module, whose parameters lie elsewhere."""
+        other = Replays(self._record, self._wanted)
+        other._notes = self._notes
+        return other
+
+    @property
+    def said(self) -> str:
+        """What came of it, for the report."""
+        return self._notes["said"]
+
+    def __call__(self, module: Recordable, inputs: tuple[Tensor, ...]) -> Outputs | None:
+        """The outputs by a recorded pass; None: the module has to compute them.
+
+        A recorded pass leaves its gradients always in the same memory. So it is not for a pass whose
+        gradients are added to those of another.
+        """
+        if self._refused or not module.training or not torch.is_grad_enabled():
+            return None
+        parameters = module.trained
+        if any(parameter.grad is not None for parameter in parameters):
+            return None
+        self._forget_others(parameters)
+        key = _key(inputs)
+        if key in self._passes:
+            return self._passes[key](*inputs, *parameters)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        if self._counts[key] > self._wanted:
+            self._try(key, module, inputs, parameters)
+        return None
+
+    def _forget_others(self, parameters: Sequence[Tensor]) -> None:
+        """A recorded pass reads where the parameters were; they may have moved."""
+        places = tuple(parameter.data_ptr() for parameter in parameters)
+        if places != self._places:
+            self._passes.clear()
+            self._counts.clear()
+            self._places = places
+
+    def _try(
+        self, key: Key, module: Recordable, inputs: tuple[Tensor, ...], parameters: Sequence[Tensor]
+    ) -> None:
+        count = len(inputs)
+
+        def compute(*tensors: Tensor) -> Outputs:
+            return module.compute(tensors[:count], tensors[count:])
+
+        statistics = module.running_statistics()
+        before = [buffer.clone() for buffer in statistics]
+        try:
+            self._passes[key] = self._record(compute, (*inputs, *parameters))
+            self._notes["said"] = RECORDED
+        except RuntimeError as error:
+            self._refused = True
+            self._notes["said"] = f"not recorded: {str(error).strip().partition(chr(10))[0][:200]}"
+        finally:
+            for buffer, value in zip(statistics, before, strict=True):
+                buffer.copy_(value)
+
+
+def record_cuda(compute: Pass, example: tuple[Tensor, ...]) -> Pass:
+    """`compute` as a CUDA graph forward and one back.
+
+    Raises:
+        RuntimeError: it waits for the GPU somewhere, or takes too much memory.
+    """
+    device = example[0].device
+    peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
+    if peak > LARGEST_SHARE * total:
+        raise RuntimeError("the steps are large enough to keep the GPU busy")
+    _require_no_waiting(compute, example)
+    # Weights in bfloat16 must be made anew in every pass, not be taken from what an earlier one left.
+    with torch.autocast(
+        "cuda",
+        torch.get_autocast_dtype("cuda"),
+        enabled=torch.is_autocast_enabled("cuda"),
+        cache_enabled=False,
+    ):
+        return cast(Pass, torch.cuda.make_graphed_callables(compute, example, allow_unused_input=True))
+
+
+def _require_no_waiting(compute: Pass, example: tuple[Tensor, ...]) -> None:
+    """A recording that is broken off cannot be trusted to leave the GPU in order, so it is tried before."""
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        outputs = [output for output in compute(*example) if output.requires_grad]
+        wanted = [tensor for tensor in example if tensor.requires_grad]
+        torch.autograd.grad(
+            outputs, wanted, [torch.ones_like(output) for output in outputs], allow_unused=True
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+def _key(inputs: tuple[Tensor, ...]) -> Key:
+    """What two passes must share so that one recording is for both."""
+    kinds = tuple((x.shape, x.stride(), x.dtype, x.requires_grad) for x in inputs)
+    device = inputs[0].device.type
+    return (*kinds, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
