@@ -1,6 +1,6 @@
 """What gates cost: a training step with learned gates over a dense step, side by side in one run.
 
-    python -m benchmarks.gated_step [--pairs N] [--threads N]
+    python -m benchmarks.gated_step [--pairs N] [--threads N] [--gpu]
 
 Both steps run the same network, loss and batch, and Adam in its fused form; they take turns, so that whatever
 else the machine does hits both alike. The gated step is the whole of it: hold the density, sample, forward,
@@ -216,9 +216,22 @@ def main() -> None:
         "--pairs", type=int, default=500, help="steps of each kind for LeNet; ResNet-20: a tenth"
     )
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gpu", action="store_true", help="only the step on a GPU, into a table of its own")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
+    about = (
+        "Dense, gated and fixed-mask steps take turns in one run (`python -m benchmarks.gated_step"
+        f"{' --gpu' if chosen.gpu else ''}`), {chosen.threads} thread(s), torch {torch.__version__}, "
+        f"density {DENSITY}."
+    )
+    if chosen.gpu:
+        on_gpu = torch.rand(512, 3, 32, 32, device="cuda")
+        row = compare("resnet-20, batch 512, bfloat16, GPU", Fast(resnet20()).cuda(), on_gpu, chosen.pairs)
+        store(
+            "gated_step_gpu", "What gates cost on a GPU: medians of one step, in milliseconds", [row], [about]
+        )
+        return
     rows = [
         compare("lenet-300-100, batch 128", lenet(), torch.rand(128, 784), chosen.pairs),
         compare("lenet-300-100, batch 512", lenet(), torch.rand(512, 784), chosen.pairs),
@@ -229,23 +242,13 @@ def main() -> None:
         rows.append(compare("resnet-20, batch 128, bfloat16", Fast(resnet20()), images, tenth))
     else:
         print("resnet-20 in bfloat16: left out, this processor has none of its own")
-    if torch.cuda.is_available():
-        on_gpu = torch.rand(512, 3, 32, 32, device="cuda")
-        rows.append(
-            compare("resnet-20, batch 512, bfloat16, GPU", Fast(resnet20()).cuda(), on_gpu, chosen.pairs)
-        )
-    else:
-        print("resnet-20 on a GPU: left out, there is none")
     if not importlib.util.find_spec("nncf"):
         print("NNCF's step: left out, it comes with the extra `bench`")
     store(
         "gated_step",
         "What gates cost: medians of one training step, in milliseconds",
         rows,
-        [
-            "Dense, gated and fixed-mask steps take turns in one run (`python -m benchmarks.gated_step`), "
-            f"{chosen.threads} thread(s), torch {torch.__version__}, density {DENSITY}.",
-        ],
+        [about],
     )
 
 

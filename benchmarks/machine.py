@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from prune_engine.environment import processor
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """Processor, cores, memory, Python: one line."""
+    """GPU where there is one, processor, cores, memory, Python: one line."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {platform.python_version()}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {platform.python_version()}"
 
 
 def store(
