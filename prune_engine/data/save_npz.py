@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,15 +13,17 @@ from prune_engine.data.raw import Array
 
 
 def save_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write the arrays beside `path` and rename, so that nobody ever reads half a file."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
+    """Write the arrays beside `path` and rename, so that nobody ever reads half a file.
+
+    It gets its rights as it is made: a child beside Landlock may not change them afterwards.
+    """
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

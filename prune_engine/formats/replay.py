@@ -134,15 +134,18 @@ def record_cuda(compute: Pass, example: tuple[Tensor, ...]) -> Pass:
     peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
     if peak > LARGEST_SHARE * total:
         raise RuntimeError("the steps are large enough to keep the GPU busy")
-    _require_no_waiting(compute, example)
-    # Weights in bfloat16 must be made anew in every pass, not be taken from what an earlier one left.
+    # A recorded pass holds on to its parameters' place in autograd, which no other pass may share: so it has
+    # parameters of its own in the same memory, and no weight in bfloat16 that another pass has left.
+    own = tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in example)
+    torch.clear_autocast_cache()
     with torch.autocast(
         "cuda",
         torch.get_autocast_dtype("cuda"),
         enabled=torch.is_autocast_enabled("cuda"),
         cache_enabled=False,
     ):
-        return cast(Pass, torch.cuda.make_graphed_callables(compute, example, allow_unused_input=True))
+        _require_no_waiting(compute, own)
+        return cast(Pass, torch.cuda.make_graphed_callables(compute, own, allow_unused_input=True))
 
 
 def _require_no_waiting(compute: Pass, example: tuple[Tensor, ...]) -> None:
