@@ -40,6 +40,7 @@ WRITE = (
     | _MAKE_FIFO
     | _MAKE_SYM
 )
+EDIT = READ | _WRITE_FILE | _TRUNCATE
 TCP = 3  # bind and connect
 SCOPES = 3  # abstract sockets and signals
 
