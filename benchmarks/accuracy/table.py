@@ -23,22 +23,22 @@ HEADS = (
 
 NOTES = """
 Every method starts from the same dense nets (one a seed; ResNet-20 is a given one, the same for every seed)
-and takes the same batches in the same order for the same number of epochs. `gumbel` and `magnitude` run
-with the engine's defaults; only density, epochs, batch size and seed are given. In trainings of more than
-five epochs these defaults move images by a pixel; "images not moved" is the same without that. Where
-classes are learned they also learn from the dense net as a teacher; the peers learn from the labels alone,
-as their recipes have it. Each peer's settings were chosen on held-out training rows by the same small search
-([settings.json](../accuracy/settings.json) has the figures), then it trained on all training rows. Figures
-are of the test rows at the end of the training, mean and standard deviation over the seeds. "Left by
-itself" is the density that a method ended at; where that is more than asked for, the weights with the
-highest scores (keep logits, magnitudes) were kept and the rest cut away without further training (hollow
-marks in the picture: before that). The first paper aims at as few weights as the loss allows, whatever is
-asked for, so one training can stand for several densities.
-Peers train ResNet-20 with its BatchNorm, as those who made it have it; ours gets the ONNX file, where that
-is folded into the convolutions. Both are the same function.
+and takes the same batches in the same order for the same number of epochs. `gumbel` and `magnitude` run with
+the engine's defaults; only density, epochs, batch size and seed are given. In trainings of more than five
+epochs these defaults move images by a pixel; "images not moved" is the same without that. Where classes are
+learned they also learn from the dense net as a teacher; the peers learn from the labels alone, as their
+recipes have it. Each peer's settings were chosen on held-out training rows by the same small search
+([settings.json](../accuracy/settings.json) has the figures; on CUDA they are the same), then it trained on
+all training rows. Figures are of the test rows at the end of the training, mean and standard deviation over
+the seeds. "Left by itself" is the density that a method ended at; where that is more than asked for, the
+weights with the highest scores (keep logits, magnitudes) were kept and the rest cut away without further
+training (hollow marks in the picture: before that). The first paper aims at as few weights as the loss
+allows, whatever is asked for, so one training can stand for several densities.
+Peers train ResNet-20 with its BatchNorm, as those who made it have it; ours gets the ONNX file, where that is
+folded into the convolutions. Both are the same function.
 Convolutional nets are trained channels-last and in bfloat16 where the processor has it, peers as ours;
-measured in float32. Seconds are processor time with one thread; ours includes reading, exporting and
-checking the files. Rows marked "published" were not run by us: other dense nets, other lengths of training.
+measured in float32. Seconds are processor time with one thread; ours includes reading, exporting and checking
+the files. Rows marked "published" were not run by us: other dense nets, other lengths of training.
 """
 
 

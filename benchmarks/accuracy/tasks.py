@@ -113,7 +113,7 @@ _ALL = (
         "ResNet-20 on CIFAR-10",
         _cells(5, 0.2, 0.1, 0.05, 0.02, cuda=40),
         held_out=5_000,
-        chosen_at=_cells(5, 0.05, cuda=40),
+        chosen_at=_cells(5, 0.05),
         tries=6,
         convolutional=True,
         margin_at={0.05: 1.0},
