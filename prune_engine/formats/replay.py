@@ -145,7 +145,9 @@ def record_cuda(compute: Pass, example: tuple[Tensor, ...]) -> Pass:
         cache_enabled=False,
     ):
         _require_no_waiting(compute, own)
-        return cast(Pass, torch.cuda.make_graphed_callables(compute, own, allow_unused_input=True))
+        recorded = cast(Pass, torch.cuda.make_graphed_callables(compute, own, allow_unused_input=True))
+        require_own_memory(_gradients(recorded, own))
+    return recorded
 
 
 def _require_no_waiting(compute: Pass, example: tuple[Tensor, ...]) -> None:
@@ -153,13 +155,28 @@ def _require_no_waiting(compute: Pass, example: tuple[Tensor, ...]) -> None:
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        outputs = [output for output in compute(*example) if output.requires_grad]
-        wanted = [tensor for tensor in example if tensor.requires_grad]
-        torch.autograd.grad(
-            outputs, wanted, [torch.ones_like(output) for output in outputs], allow_unused=True
-        )
+        _gradients(compute, example)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
+
+
+def _gradients(compute: Pass, example: tuple[Tensor, ...]) -> list[Tensor]:
+    """Those that a pass leaves; none for what the outputs do not depend on."""
+    outputs = [output for output in compute(*example) if output.requires_grad]
+    wanted = [tensor for tensor in example if tensor.requires_grad]
+    given = [torch.ones_like(output) for output in outputs]
+    found = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
+    return [gradient for gradient in found if gradient is not None]
+
+
+def require_own_memory(gradients: Sequence[Tensor]) -> None:
+    """A training works on gradients in place: two in one memory, as of a sum of two weights, would mix.
+
+    Raises:
+        RuntimeError: there are such.
+    """
+    if len({gradient.untyped_storage().data_ptr() for gradient in gradients}) < len(gradients):
+        raise RuntimeError("gradients of several parameters share their memory")
 
 
 def _key(inputs: tuple[Tensor, ...]) -> Key:

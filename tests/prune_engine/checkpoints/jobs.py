@@ -55,7 +55,7 @@ def job(folder: Path, *, net: nn.Module | None = None, seconds: float = 0.0, **s
     folder.mkdir(parents=True, exist_ok=True)
     export(net or digits_net(digits()), torch.zeros(1, 1, 8, 8), folder / "model.onnx")
     np.savez(folder / "data.npz", **digits())
-    (folder / "spec.json").write_text(json.dumps({"epochs": 4, "batch_size": 140, **spec}))
+    (folder / "spec.json").write_text(json.dumps({"epochs": 4, "batch_size": 140, "device": "cpu", **spec}))
     (folder / "job.json").write_text(json.dumps({"checkpoint_seconds": seconds}))
     return folder
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from prune_engine.formats import OnnxModule, Replays, import_onnx
-from prune_engine.formats.replay import RECORDED, Outputs, Pass
+from prune_engine.formats.replay import RECORDED, Outputs, Pass, require_own_memory
 
 ROWS, WIDTH = 6, 5
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -165,6 +165,13 @@ def test_a_copy_records_for_itself_and_says_so_in_the_original() -> None:
     assert record.recorded == 1
     assert module.replays is not None
     assert module.replays.said == RECORDED
+
+
+def test_gradients_that_share_their_memory_are_refused() -> None:
+    one, other = torch.zeros(3), torch.zeros(3)
+    require_own_memory([one, other])
+    with pytest.raises(RuntimeError, match="share"):
+        require_own_memory([one, other, one.detach()])
 
 
 def flat(module: OnnxModule, device: torch.device) -> OnnxModule:
