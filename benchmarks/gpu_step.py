@@ -93,16 +93,13 @@ def measure(batch: int, rounds: int) -> dict[str, object]:
     steps = Steps(batch, prepared, importable(source))
     replays = Replays()
     times: dict[str, list[float]] = {}
-    memory = {}
     for number in range(-1, rounds):
         for recorded in (False, True):
             steps.module.replays = replays if recorded else None
-            torch.cuda.reset_peak_memory_stats()
             for kind, step in (("dense", steps.dense), ("gated", steps.gated)):
                 took = timed(step)
                 if number >= 0:
                     times.setdefault(f"{kind}{', recorded' if recorded else ''}", []).append(took)
-            memory[recorded] = torch.cuda.max_memory_allocated() >> 20
     medians = {kind: statistics.median(values) for kind, values in times.items()}
     return {
         "batch": batch,
@@ -111,8 +108,6 @@ def measure(batch: int, rounds: int) -> dict[str, object]:
         "gated / dense": round(medians["gated"] / medians["dense"], 3),
         "the same, recorded": round(medians["gated, recorded"] / medians["dense, recorded"], 3),
         "recorded / not": round(medians["gated, recorded"] / medians["gated"], 3),
-        "MiB": memory[False],
-        "MiB, recorded": memory[True],
         "said": replays.said,
     }
 
@@ -133,8 +128,7 @@ def main() -> int:
         [
             f"Medians of {chosen.rounds} rounds of {STEPS} steps (`python -m benchmarks.gpu_step`), "
             f"torch {torch.__version__}, density {DENSITY}, gates open. A step is a job's own, with labels, "
-            "teacher and moved images. Recorded: forward and backward are launched as CUDA graphs. "
-            "MiB: the most that was allocated on the GPU.",
+            "teacher and moved images. Recorded: forward and backward are launched as CUDA graphs.",
         ],
     )
     return 0

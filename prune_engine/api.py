@@ -150,7 +150,7 @@ def _prune(
     """All the work, in its order."""
     torch.manual_seed(spec.seed)
     with watch.stage("preparing", "reading the model and the data"):
-        device = choose_device(spec.device, processes_here())
+        device = choose_device(spec.device, processes_here() if distributed.ranks() > 1 else 1)
         source = _read_model(model, None, spec, labels) if knows_its_shapes(model, spec) else None
         module = importable(source) if source is not None else None  # refused before data are fetched
         raw = _read_data(data, spec, tokenizer, datasets_dir, labels)
@@ -182,7 +182,9 @@ def _prune(
                     f"would not be what is handed out: {agreed.detail}"
                 )
     if device.type == "cuda" and spec.acceleration == "auto":
-        module.replays = Replays()
+        # A recorded pass goes back from every output, also from those that the loss does not look at.
+        against = "" if len(module.output_names) == 1 else "the model has several outputs"
+        module.replays = Replays(against=against)
     dense_values = {name: weight.detach().cpu().numpy().copy() for name, weight in module.weights.items()}
     finish = Finish(
         source, dense, dense_values, quality_dense, prepared, layout, started, labels.job_id, watch

@@ -29,7 +29,9 @@ def choose_device(asked: str, ranks: int = 1) -> torch.device:
             "device: cuda was asked for and this worker has none; use device=auto or device=cpu"
         )
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.device_count() >= ranks else "cpu")
+        # A GPU may be counted that CUDA does not start on, such as where the driver is too old.
+        enough = torch.cuda.is_available() and torch.cuda.device_count() >= ranks
+        return torch.device("cuda" if enough else "cpu")
     return torch.device(asked)
 
 

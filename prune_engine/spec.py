@@ -181,7 +181,8 @@ class PruneSpec(BaseModel):
     acceleration: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: bfloat16 and channels-last layouts where the processor has them and the model "
-        "stands them, and on a GPU steps that are launched as a whole (CUDA graphs). `off`: plain float32.",
+        "stands them, and on a GPU steps that are launched as a whole (CUDA graphs). `off`: plain float32 "
+        "(on a GPU torch convolves in TensorFloat-32).",
     )
     renormalise: Literal["auto", "off"] = Field(
         "auto",

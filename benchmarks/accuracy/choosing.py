@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.accuracy.dense import dense_net
 from benchmarks.accuracy.peers import PEERS, Settings
 from benchmarks.accuracy.rows import CACHE, Rows
-from benchmarks.accuracy.run import run_peer
+from benchmarks.accuracy.run import device_here, run_peer
 from benchmarks.accuracy.store import write_whole
 from benchmarks.accuracy.tasks import Cell, Task
 
@@ -74,6 +74,8 @@ class Choices:
 
 def choose(task: Task, method: str, rows: Rows, choices: Choices) -> Iterator[tuple[Cell, Try]]:
     """Search at each of the task's `chosen_at`; yields every new try."""
+    if device_here().type == "cuda":
+        raise RuntimeError(f"{method}: settings are searched for on a CPU, once for every device")
     peer = PEERS[method]
     part = rows.held_out(task.held_out)
     dense = dense_net(task, part, 0, for_choosing=True)

@@ -59,7 +59,7 @@ def _rules(wish: Wish) -> list[tuple[str, int]]:
     rules = [(path, landlock.RUN) for path in (*seen.readable, *view.named_in(wish.command, seen))]
     rules += [(path, landlock.READ) for path in (*_PROC, *map(str, wish.readable))]
     rules += [(path, landlock.DEVICE) for path in seen.devices]
-    if view.gpu_devices():
+    if view.gpu_devices() and wish.network != "open":
         # CUDA names its threads there, and does not start without; a process learns nothing of others by it.
         rules.append(("/proc/self", landlock.EDIT))
     return [*rules, *((str(path), landlock.WRITE) for path in wish.own)]

@@ -59,7 +59,7 @@ def restrict(rules: Iterable[tuple[str, int]], newest: int, *, tcp: bool) -> Non
     Paths that do not exist are left out. The caller has set "no new privileges" and has one thread.
 
     Args:
-        rules: paths with `READ`, `RUN`, `WRITE` or `DEVICE`.
+        rules: paths with `READ`, `RUN`, `EDIT`, `WRITE` or `DEVICE`.
         newest: the version to use, at most `version()`.
         tcp: whether TCP stays allowed.
 

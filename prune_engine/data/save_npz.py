@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from prune_engine.data.raw import Array
 def save_npz(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write the arrays beside `path` and rename, so that nobody ever reads half a file.
 
-    It gets its rights as it is made: a child beside Landlock may not change them afterwards.
+    Everybody may read it, unless this is a child beside Landlock, which may not say so.
     """
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")
     try:
@@ -23,6 +24,8 @@ def save_npz(path: Path, arrays: Mapping[str, Array]) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
+        with contextlib.suppress(PermissionError):
+            temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

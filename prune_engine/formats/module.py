@@ -42,14 +42,16 @@ class OnnxModule(nn.Module):
         self._plan = plan
         self._original = {name: _needed(v) for name, v in {**plan.parameters, **statistics}.items()}
         self._keys: dict[str, str] = {}
+        self._without: Plan | None = None
+        self._places: tuple[Place, ...] = ()
+        self._parameter_slots: tuple[tuple[int, str], ...] = ()
+        self._buffer_slots: tuple[tuple[int, str], ...] = ()
         for name, values in plan.parameters.items():
             key = self._key(name)
             self.register_parameter(key, nn.Parameter(torch.from_numpy(self._floats(name, values))))
         self._plan = replace(plan, parameters={name: _needed(v) for name, v in plan.parameters.items()})
         for name, tensor in plan.buffers.items():
             self.register_buffer(self._key(name), tensor)
-        self._without: Plan | None = None
-        self._places: tuple[Place, ...] = ()
         self._bind()
 
     def _bind(self) -> None:
@@ -69,7 +71,7 @@ class OnnxModule(nn.Module):
     def _key(self, name: str) -> str:
         """torch allows no dots in the names of parameters, and some names are taken."""
         key = name.replace(".", "|") or "_"
-        while hasattr(self, key):
+        while hasattr(type(self), key) or hasattr(self, key):  # a property may not be ready yet
             key += "_"
         self._keys[name] = key
         return key

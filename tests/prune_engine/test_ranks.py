@@ -82,6 +82,9 @@ def test_several_processes_without_a_gpu_each_train_on_the_cpu(monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == "cuda"
     assert choose_device("auto", 2).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(DeviceError, match="2 were asked for and this worker has 1"):
         choose_device("cuda", 2)
 

@@ -27,14 +27,7 @@ def test_a_named_data_set_is_kept_for_the_next_job(way: str, tmp_path: Path) -> 
     (kept,) = settings.cache_dir.iterdir()
     with np.load(kept) as arrays:
         assert arrays["x_train"].shape[1:] == (8, 8)
-    assert kept.stat().st_mode & 0o777 == 0o666 & ~_umask()
     choice._found.cache_clear()
-
-
-def _umask() -> int:
-    before = os.umask(0)
-    os.umask(before)
-    return before
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -22,7 +22,7 @@ from prune_engine.events import CheckpointEvent, StageEvent, WarningEvent
 from prunery.prune import stopped_by_ctrl_c
 from tests.trained import digits_net, export
 
-SPEC = PruneSpec(density=0.2, epochs=3, batch_size=140)
+SPEC = PruneSpec(density=0.2, epochs=3, batch_size=140, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,18 @@ def test_a_linear_layer_of_matmul_and_add_has_a_weight_and_a_bias() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["trained", "weights", "prunable", "replays", "training", "_places", "_buffer_slots", "forward"]
+)
+def test_a_weight_may_be_called_as_something_of_torch_or_ours(name: str) -> None:
+    proto = model([node("MatMul", ["x", name], ["y"])], {name: values(4, 3)})
+    module = import_onnx(proto)
+    assert list(module.weights) == [name]
+    x = torch.randn(5, 4)
+    assert distance(module(x), run(proto, x)) < 1e-6
+    assert np.array_equal(module.state_values()[name], numpy_helper.to_array(proto.graph.initializer[0]))
+
+
+@pytest.mark.parametrize(
     ("nodes", "shape", "kind", "axis"),
     [
         ([node("Gemm", ["x", "w"], ["y"], transB=1)], (3, 4), "Gemm", 0),

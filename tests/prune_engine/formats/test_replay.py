@@ -115,13 +115,33 @@ def test_every_shape_is_recorded_for_itself() -> None:
 def test_inference_is_left_alone() -> None:
     record = Recorder()
     module = ready(record)
-    for _ in range(4):
-        with torch.no_grad():
+    with torch.no_grad():
+        for _ in range(4):
             module(torch.rand(ROWS, 1, 4, 4))
-    module.eval()
-    for _ in range(4):
-        module(torch.rand(ROWS, 1, 4, 4))
     assert record.recorded == 0
+
+
+def test_a_training_that_leaves_statistics_alone_is_recorded_for_itself() -> None:
+    record = Recorder()
+    plain, module = network().eval(), ready(record)
+    for _ in range(4):
+        step(module)
+    module.eval()
+    module.set_values(plain.state_values())
+    for number in range(4):
+        for one, other in zip(step(plain, seed=number), step(module, seed=number), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert (record.recorded, record.replayed) == (2, 2)
+
+
+def test_what_is_against_it_is_said() -> None:
+    record = Recorder()
+    module = ready(record)
+    module.replays = Replays(record, seen=2, against="the model has several outputs")
+    for _ in range(4):
+        step(module)
+    assert record.recorded == 0
+    assert module.replays.said == "not recorded: the model has several outputs"
 
 
 def test_gradients_that_are_added_up_do_not_come_from_recorded_passes() -> None:
@@ -165,6 +185,19 @@ def test_a_copy_records_for_itself_and_says_so_in_the_original() -> None:
     assert record.recorded == 1
     assert module.replays is not None
     assert module.replays.said == RECORDED
+
+
+def test_only_one_of_several_copies_holds_recorded_passes() -> None:
+    record = Recorder()
+    module = ready(record)
+    other = copy.deepcopy(module)
+    for one in (module, other):
+        for _ in range(4):
+            step(one)
+    assert (record.recorded, record.replayed) == (2, 2)
+    step(module)  # has none any more, and records it again
+    step(module)
+    assert (record.recorded, record.replayed) == (3, 3)
 
 
 def test_gradients_that_share_their_memory_are_refused() -> None:
