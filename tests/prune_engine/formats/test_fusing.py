@@ -80,8 +80,8 @@ def test_gelu_is_one_node_with_the_same_values_and_gradients(order: str) -> None
 def test_what_only_looks_like_it_is_left_alone(other: str) -> None:
     proto = model([PRODUCT, *OTHERS[other]], CONSTANTS)
     assert "Gelu" not in operators(proto)
-    x = torch.randn(5, 4)
-    assert distance(import_onnx(proto)(x), run(proto, x)) < 1e-4  # one of them divides by what is near zero
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))  # "half over" divides: by no near zero
+    assert distance(import_onnx(proto)(x), run(proto, x)) < 1e-6
 
 
 def test_a_value_in_between_that_is_an_output_stays() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prune_engine.formats import OnnxModule, Replays, import_onnx
 from prune_engine.formats.replay import RECORDED, Outputs, Pass, require_own_memory
+from tests.prune_engine.formats.flattened import flat
 
 ROWS, WIDTH = 6, 5
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -205,18 +206,6 @@ def test_gradients_that_share_their_memory_are_refused() -> None:
     require_own_memory([one, other])
     with pytest.raises(RuntimeError, match="share"):
         require_own_memory([one, other, one.detach()])
-
-
-def flat(module: OnnxModule, device: torch.device) -> OnnxModule:
-    """Its parameters are views of one tensor, as in a training, at places that fit no vector load."""
-    module.to(device)
-    sizes = [parameter.numel() for parameter in module.parameters()]
-    together = torch.cat(
-        [torch.zeros(1, device=device), *(p.detach().flatten() for p in module.parameters())]
-    )
-    for parameter, view in zip(module.parameters(), together[1:].split(sizes), strict=True):
-        parameter.data = view.view(parameter.shape)
-    return module
 
 
 @cuda

@@ -11,6 +11,7 @@ from torch.nn import functional
 from prune_engine.formats import import_onnx
 from prune_engine.formats.operators.alignment import BYTES, aligned
 from tests.prune_engine.devices import DEVICES
+from tests.prune_engine.formats.flattened import flat
 
 CHANNELS = 12
 
@@ -32,12 +33,7 @@ def test_normalisations_with_channels_last(operator: str, rank: int, device: tor
         [numpy_helper.from_array(value, name) for name, value in values.items()],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    module = import_onnx(proto).to(device).train()
-    sizes = [parameter.numel() for parameter in module.parameters()]
-    together = torch.zeros(1 + sum(sizes), device=device)
-    for parameter, view in zip(module.parameters(), together[1:].split(sizes), strict=True):
-        view.copy_(parameter.detach().flatten())
-        parameter.data = view.view(parameter.shape)
+    module = flat(import_onnx(proto), device).train()
     x = torch.rand(8, CHANNELS, *[4] * (rank - 2), generator=torch.Generator().manual_seed(0))
     last = torch.channels_last if rank == 4 else torch.channels_last_3d
     (found,) = module(x.to(device).contiguous(memory_format=last))
