@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from torch import nn
 
 from prune_engine.data.running import batch_slices
 from prune_engine.inspection import MemoryEstimate, TimeEstimate
-from prune_engine.measure.step import StepCost
+from prune_engine.measure.step import Clock, StepCost, one_thread
 from prune_engine.spec import PruneSpec
 from prune_engine.training.frontier import total_steps
 from prune_engine.training.layers import layout_of
@@ -190,7 +189,7 @@ def estimate_time(
     if spec.max_minutes is not None:
         seconds = min(seconds, 60.0 * spec.max_minutes)
     measured = (
-        f"one forward and backward pass of {cost.rows} rows was measured on {_threads()} of this machine"
+        f"one forward and backward pass of {cost.rows} rows was measured on {_threads(cost)} of this machine"
     )
     rows = "" if holdout is not None else f"; without data, {ASSUMED_ROWS:,} rows or more were assumed"
     return TimeEstimate(
@@ -219,9 +218,11 @@ def unknown_time(reason: str) -> TimeEstimate:
     )
 
 
-def _threads() -> str:
-    count = torch.get_num_threads()
-    return "1 thread" if count == 1 else f"{count} threads"
+def _threads(cost: StepCost) -> str:
+    there = torch.get_num_threads()
+    if cost.threads < there:
+        return f"1 of {there} threads (they had to wait: the machine is busy, or the model small)"
+    return "1 thread" if there == 1 else f"{there} threads"
 
 
 def _upkeep_seconds(weights: Mapping[str, nn.Parameter]) -> float:
@@ -229,9 +230,13 @@ def _upkeep_seconds(weights: Mapping[str, nn.Parameter]) -> float:
     total = sum(weight.numel() for weight in weights.values())
     count = max(min(total, _SAMPLE), 1)
     floats, others = torch.ones(count), torch.ones(count)
-    quickest = math.inf
-    for _ in range(3):
-        started = time.perf_counter()
+
+    def once(clock: Clock) -> float:
+        started = clock()
         floats.mul_(0.999).add_(others)
-        quickest = min(quickest, time.perf_counter() - started)
-    return UPKEEP_PASSES * quickest * total / count
+        return clock() - started
+
+    seconds = [once(time.perf_counter) for _ in range(3)]
+    with one_thread():  # on a busy machine several would wait for each other
+        seconds += [once(time.thread_time) for _ in range(3)]
+    return UPKEEP_PASSES * min(seconds) * total / count

@@ -152,7 +152,7 @@ def _step_info(cost: StepCost) -> StepInfo:
         seconds=cost.seconds,
         seconds_per_row=cost.seconds_per_row,
         activation_bytes_per_row=cost.activation_bytes,
-        threads=torch.get_num_threads(),
+        threads=cost.threads,
     )
 
 

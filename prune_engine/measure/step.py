@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,12 @@ MOST_PASSES = 8
 
 FEW, MORE = 2, 16
 """Rows of the two batches; two, as BatchNorm needs more than one value a channel."""
+
+AT_WORK = 0.8
+"""Share of the time that torch's threads work while they have processors of their own and enough to do."""
+
+Clock = Callable[[], float]
+Batch = Callable[[int], tuple[Tensor, ...]]
 
 
 class StepError(Exception):
@@ -31,6 +38,7 @@ class StepCost:
         rows: of the largest batch that was measured.
         seconds: that it took.
         activation_bytes: a row, of what is remembered for the backward pass beside the weights.
+        threads: that it was measured on.
     """
 
     rows: int
@@ -38,16 +46,19 @@ class StepCost:
     seconds_per_row: float
     fixed_seconds: float
     activation_bytes: int
+    threads: int
 
     def of(self, rows: int) -> float:
         """Seconds that a batch of `rows` takes."""
         return self.fixed_seconds + rows * self.seconds_per_row
 
 
-def measure_step(
-    module: nn.Module, batch: Callable[[int], tuple[Tensor, ...]], fixed_batch: int | None = None
-) -> StepCost:
+def measure_step(module: nn.Module, batch: Batch, fixed_batch: int | None = None) -> StepCost:
     """Run forward and backward passes in training mode; gradients and running statistics are left changed.
+
+    Threads that share their processors with another program wait for each other after every operation, and
+    a pass takes a hundred times as long. So where they do not work most of the time, one thread is measured
+    as well, by the processor's time, and the cheaper of both is the answer.
 
     Args:
         module: gives a tuple of outputs.
@@ -58,29 +69,57 @@ def measure_step(
         StepError: the module does not run, or gives nothing that has a gradient.
     """
     few = fixed_batch or FEW
-    remembered, seconds = _pass(module, batch(few), remember=True)
-    seconds = min(seconds, _quickest(module, batch(few), ENOUGH - seconds))
-    rows, slope, fixed = few, seconds / few, 0.0
-    if fixed_batch is None and seconds * MORE / few < 2 * ENOUGH:
-        longer = _quickest(module, batch(MORE), ENOUGH)
-        slope = max((longer - seconds) / (MORE - few), 0.05 * longer / MORE)
+    started, worked = time.perf_counter(), time.process_time()
+    remembered, seconds = _pass(module, batch(few), time.perf_counter, remember=True)
+    if seconds < ENOUGH:
+        seconds = min(seconds, _quickest(module, batch(few), time.perf_counter))
+    costs = [_line(module, batch, fixed_batch, seconds, remembered // few, time.perf_counter)]
+    taken, worked = time.perf_counter() - started, time.process_time() - worked
+    if worked < AT_WORK * taken * torch.get_num_threads():
+        with one_thread():
+            seconds = _quickest(module, batch(few), time.thread_time)
+            costs.append(_line(module, batch, fixed_batch, seconds, remembered // few, time.thread_time))
+    return min(costs, key=lambda cost: cost.of(fixed_batch or MORE))
+
+
+def _line(
+    module: nn.Module, batch: Batch, fixed_batch: int | None, seconds: float, remembered: int, clock: Clock
+) -> StepCost:
+    """The cost by a clock, on as many threads as torch has now; one with few rows took `seconds`."""
+    rows = fixed_batch or FEW
+    slope, fixed = seconds / rows, 0.0
+    if fixed_batch is None and seconds * MORE / rows < 2 * ENOUGH:
+        longer = _quickest(module, batch(MORE), clock)
+        slope = max((longer - seconds) / (MORE - rows), 0.05 * longer / MORE)
         fixed = max(longer - slope * MORE, 0.0)
         rows, seconds = MORE, longer
-    return StepCost(rows, seconds, slope, fixed, remembered // few)
+    return StepCost(rows, seconds, slope, fixed, remembered, torch.get_num_threads())
 
 
-def _quickest(module: nn.Module, inputs: Sequence[Tensor], budget: float) -> float:
-    """The shortest of up to eight passes that fit into `budget` seconds: on a busy machine the truest."""
-    seconds = math.inf
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _quickest(module: nn.Module, inputs: Sequence[Tensor], clock: Clock) -> float:
+    """The shortest of up to eight passes: on a busy machine the truest."""
+    seconds, begun = math.inf, time.perf_counter()
     for _ in range(MOST_PASSES):
-        if budget <= 0:
+        seconds = min(seconds, _pass(module, inputs, clock)[1])
+        if time.perf_counter() - begun > ENOUGH:
             break
-        taken = _pass(module, inputs)[1]
-        seconds, budget = min(seconds, taken), budget - taken
     return seconds
 
 
-def _pass(module: nn.Module, inputs: Sequence[Tensor], remember: bool = False) -> tuple[int, float]:
+def _pass(
+    module: nn.Module, inputs: Sequence[Tensor], clock: Clock, *, remember: bool = False
+) -> tuple[int, float]:
     """Bytes remembered for the backward pass (0 unless asked for), and seconds."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     seen: dict[int, int] = {}
@@ -93,7 +132,7 @@ def _pass(module: nn.Module, inputs: Sequence[Tensor], remember: bool = False) -
 
     module.train()
     module.zero_grad(set_to_none=True)
-    started = time.perf_counter()
+    started = clock()
     try:
         if remember:
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -104,7 +143,7 @@ def _pass(module: nn.Module, inputs: Sequence[Tensor], remember: bool = False) -
     except Exception as error:
         notes = f" {error.__notes__[-1]}" if getattr(error, "__notes__", None) else ""
         raise StepError(f"{' '.join(str(error).split())[:200]}{notes}") from error
-    return sum(seen.values()), time.perf_counter() - started
+    return sum(seen.values()), clock() - started
 
 
 def _loss(outputs: Sequence[Tensor]) -> Tensor:
