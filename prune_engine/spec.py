@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from prune_engine.errors import SpecError
 from prune_engine.goals import Density, Frontier, Target
@@ -54,6 +54,8 @@ def _from_json(value: object) -> object:
             return json.loads(value)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+        except ValueError as error:
+            raise PydanticCustomError("no_json", "is no JSON: {why}", {"why": str(error)}) from None
     return value
 
 
@@ -78,8 +80,14 @@ def _granularity(value: object) -> object:
     return str(parse_granularity(value)) if isinstance(value, str) else value
 
 
-LayerDensity = tuple[Fraction | None, Fraction | None]
-"""The least and the most density of a layer; None: no bound."""
+def _least_and_most(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value, value) if is_number else value
+
+
+_Bounds = tuple[Fraction | None, Fraction | None]
+LayerDensity = Annotated[_Bounds, BeforeValidator(_least_and_most, json_schema_input_type=_Bounds | Fraction)]
+"""The least and the most density of a layer, None: no bound; one number is both."""
 
 
 GOALS = ("density", "target", "frontier")
@@ -119,8 +127,9 @@ class PruneSpec(BaseModel):
     layer_density: Annotated[dict[str, LayerDensity], BeforeValidator(_from_json)] = Field(
         {},
         description="Bounds on the density of single layers: "
-        '`{"conv1*": [0.2, null], "fc1.weight": [null, 0.05]}`, least and most by glob pattern.',
-        examples=[{"conv1*": [0.2, None]}],
+        '`{"conv1*": [0.2, null], "fc1.weight": [null, 0.05], "head*": 0.5}`, least and most by glob '
+        "pattern, or one number that is both.",
+        examples=[{"conv1*": [0.2, None], "head*": 0.5}],
     )
     include: Patterns = Field(
         (),
@@ -193,11 +202,13 @@ class PruneSpec(BaseModel):
         "auto",
         description="`auto` tries the usual scalings and layouts on the dense model; "
         'or explicitly: `{"scale": 0.00392156862745098, "mean": [0.5], "std": [0.5], "layout": "nchw"}`.',
+        examples=["auto", {"scale": 0.00392156862745098, "mean": [0.5], "std": [0.5], "layout": "nchw"}],
     )
     input_specs: Annotated[dict[str, InputSpec] | None, BeforeValidator(_from_json)] = Field(
         None,
         description="Shape and dtype of every input of a TorchScript model, where the data do not tell: "
         '`{"x": [[null, 3, 224, 224], "float32"]}`. Names are those of the arguments of `forward`.',
+        examples=[{"x": [[None, 3, 224, 224], "float32"]}],
     )
     target_column: str | None = Field(
         None, description="Column of a .csv or .parquet file that holds the target; default: the last one."
@@ -368,22 +379,51 @@ def _check_text(spec: PruneSpec) -> None:
             raise SpecError(f"{field}: {said}", param=field) from None
 
 
+_WRONG_FORMS = {
+    "no_json": "{msg}; it ",
+    "extra_forbidden": "{key!r} is unknown in it; it ",
+    **dict.fromkeys(
+        ("dict_type", "list_type", "tuple_type", "model_type", "missing", "too_long", "too_short"), ""
+    ),
+}
+"""Pydantic's names for what is no value of its field in any range, and how the answer begins."""
+
+
 def _spec_error(error: ValidationError) -> SpecError:
-    """One sentence that lists every wrong field; of a union's many complaints the last is kept."""
+    """One sentence that lists every wrong field; of a union's complaints that of its form, or the last."""
     complaints: dict[str, str] = {}
+    settled: set[str] = set()
     for item in error.errors(include_url=False):
-        field = str(item["loc"][0]) if item["loc"] else "spec"
-        if item["type"] == "contradiction":
-            field = item["ctx"]["field"]
-            complaints[field] = f"{field}: {item['msg']}"
-        elif item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            fields = ", ".join(PruneSpec.model_fields)
-            complaints[field] = f"{field}: unknown field; known fields are {fields}"
-        elif item["type"] == "missing" and len(item["loc"]) == 1:
-            complaints[field] = f"{field}: required"
-        else:
-            known = (*PruneSpec.model_fields, *Preprocess.model_fields)
-            where = ".".join(str(part) for part in item["loc"] if part in known)
-            said = str(item["msg"]).replace("Input should be", "should be").removeprefix("Value error, ")
-            complaints[field] = f"{where or field}: {said} (got {str(item['input'])[:80]!r})"
+        field, said = _complaint(item)
+        if field not in settled:
+            complaints[field] = said
+        if item["type"] in _WRONG_FORMS:
+            settled.add(field)
     return SpecError("; ".join(complaints.values()), param=next(iter(complaints)))
+
+
+def _complaint(item: ErrorDetails) -> tuple[str, str]:
+    """The field to blame and the sentence."""
+    field = str(item["loc"][0]) if item["loc"] else "spec"
+    if item["type"] == "contradiction":
+        field = item["ctx"]["field"]
+        return field, f"{field}: {item['msg']}"
+    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        return field, f"{field}: unknown field; known fields are {', '.join(PruneSpec.model_fields)}"
+    if item["type"] == "missing" and len(item["loc"]) == 1:
+        return field, f"{field}: required"
+    got = f"(got {str(item['input'])[:80]!r})"
+    if item["type"] in _WRONG_FORMS and (examples := _examples(field)):
+        why = _WRONG_FORMS[item["type"]].format(msg=item["msg"], key=item["loc"][-1])
+        return field, f"{field}: {why}should look like {examples} {got}"
+    known = (*PruneSpec.model_fields, *Preprocess.model_fields)
+    where = ".".join(str(part) for part in item["loc"] if part in known)
+    said = str(item["msg"]).replace("Input should be", "should be").removeprefix("Value error, ")
+    return field, f"{where or field}: {said} {got}"
+
+
+def _examples(field: str) -> str:
+    """What a field can be, as JSON; empty where its description has no examples."""
+    found = PruneSpec.model_fields.get(field)
+    given = (found.examples if found is not None else None) or []
+    return " or ".join(example if isinstance(example, str) else json.dumps(example) for example in given)

@@ -51,7 +51,7 @@ def test_a_target_is_an_object_or_its_json(given: Any) -> None:
         ({"target": {"max_accuracy_drop": -0.01}}, "target", "greater than or equal to 0"),
         ({"target": {"max_error_increase": -1}}, "target", "greater than or equal to 0"),
         ({"target": "0.01"}, "target", "max_accuracy_drop"),
-        ({"target": {"max_loss": 1}}, "target", "not permitted"),
+        ({"target": {"max_loss": 1}}, "target", "'max_loss' is unknown"),
         ({"granularity": "2:4", "target": {"max_accuracy_drop": 0.1}}, "target", "leave target out"),
         ({"granularity": "2:4", "frontier": "0.5"}, "frontier", "leave frontier out"),
     ],

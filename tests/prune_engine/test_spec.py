@@ -49,6 +49,46 @@ def test_json_that_is_nested_without_end_is_refused(field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "sent", "said"),
+    [
+        (
+            "target",
+            "{max_accuracy_drop: 0.01}",
+            'no JSON: .*; it should look like {"max_accuracy_drop": 0.01}',
+        ),
+        ("target", '{"max_acc": 0.01}', "'max_acc' is unknown in it; it should look like {\"max_acc"),
+        (
+            "layer_density",
+            "0.5",
+            'should look like {"conv1\\*": \\[0.2, null\\], "head\\*": 0.5} \\(got \'0.5',
+        ),
+        ("layer_density", '{"a": "b"}', "should look like {.*got 'b'"),
+        ("layer_density", '{"a": [0.1]}', "should look like {"),
+        ("layer_density", '{"a": [0.1, 0.2, 0.3]}', "should look like {"),
+        ("layer_density", '{"a": 2}', r"should be less than or equal to 1 \(got '2'\)"),
+        ("layer_density", '{"a": true}', "should look like {"),
+        ("preprocess", "foo", 'should look like auto or {"scale": 0.0039.*}'),
+        ("preprocess", '{"men": [0.5]}', "'men' is unknown in it; it should look like auto or {"),
+        ("preprocess", '{"layout": "x"}', "preprocess.layout: should be 'as_is', 'nchw'"),
+        ("input_specs", '{"x": [1, 3]}', 'should look like {"x": \\[\\[null, 3, 224, 224\\], "float32"\\]}'),
+        ("exclude", {"a": 1}, "should look like "),
+    ],
+)
+def test_what_has_the_wrong_form_is_told_the_right_one(field: str, sent: Any, said: str) -> None:
+    goal = {} if field == "target" else {"density": 0.5}
+    with pytest.raises(SpecError, match=said) as refused:
+        parse_spec({**goal, field: sent})
+    assert refused.value.param == field
+    assert refused.value.message.startswith(field)
+
+
+def test_one_number_for_a_layer_is_its_least_and_its_most() -> None:
+    spec = parse_spec({"density": 0.5, "layer_density": '{"fc*": 0.25, "head": [null, 1]}'})
+    assert spec.layer_density == {"fc*": (0.25, 0.25), "head": (None, 1.0)}
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("target_column", "\ud800"),
