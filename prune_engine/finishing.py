@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from prune_engine.advice import about_length
 from prune_engine.data.prepared import Prepared
 from prune_engine.data.running import filled
 from prune_engine.formats import OnnxModule, SourceModel, write_back
@@ -118,6 +119,9 @@ class Finish:
             shapes = {name: value.shape for name, value in feed.items()}
             operations, unknown = operations_info(pruned, result.masks, shapes)
             latency = measure_latency(original, pruned, feed, granularity=self.layout.granularity)
+        advice = about_length(trained.spec, result.settings, quality)
+        for said in advice:
+            self.watch.warn(said)
         return Finished(
             spec=trained.spec,
             model=pruned,
@@ -130,7 +134,7 @@ class Finish:
             latency=latency,
             weights=weight_histogram(module, self.dense_values, result.masks),
             checks=checks,
-            warnings=[*result.warnings, *([unknown] if unknown else [])],
+            warnings=[*result.warnings, *([unknown] if unknown else []), *advice],
         )
 
     @cached_property
