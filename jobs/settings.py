@@ -177,8 +177,9 @@ class Settings(BaseSettings):
     child_threads: int | None = Field(
         None,
         ge=1,
-        description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: the library's choice; "
-        "where `prunery up` starts several workers, each one's share of the processors.",
+        description="Threads of the child's arithmetic (OMP_NUM_THREADS). Unset: one for each processor "
+        "that may be used (affinity and the container's quota count); where `prunery up` starts several "
+        "workers, each one's share of them.",
     )
     progress_interval_seconds: float = Field(
         0.5, ge=0, description="Least time between two progress events of a job that are stored."

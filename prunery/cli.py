@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from prune_engine.processors import limit_threads
 from prunery.inspect import register as register_inspect
 from prunery.keys import register as register_keys
 from prunery.prune import register as register_prune
@@ -35,6 +37,7 @@ def _root(
     ] = False,
 ) -> None:
     """Pruning as a service."""
+    limit_threads(os.environ)
 
 
 @app.command()

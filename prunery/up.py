@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ from typing import Any
 
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
+from prune_engine.processors import processors
 from prunery.data_folder import only_one
 from prunery.parts import Part, start_part
 from prunery.valkey import start_server
@@ -147,7 +147,7 @@ def share_processors(settings: Settings) -> Settings:
     """Several workers share the processors; each with a thread for every one of them would slow all down."""
     if settings.child_threads is not None or settings.workers == 1:
         return settings
-    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = max(1, processors() // settings.workers)
     return settings.model_copy(update={"child_threads": threads})
 
 

@@ -33,6 +33,7 @@ from jobs.sandbox.watch import EVERY, Watch
 from jobs.scratch import Scratch
 from jobs.settings import Settings
 from prune_engine.errors import OutOfMemoryError, told
+from prune_engine.processors import processors
 from service.errors import (
     ClientGoneError,
     InspectionBusyError,
@@ -191,7 +192,7 @@ def _too_slow(settings: Settings) -> InspectionTimeoutError:
 
 
 def _limits(settings: Settings) -> Limits:
-    threads = settings.child_threads or os.cpu_count() or 1
+    threads = settings.child_threads or processors()
     return of_inspection(settings, math.ceil(settings.inspect_seconds * threads))
 
 

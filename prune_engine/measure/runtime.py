@@ -12,6 +12,7 @@ import onnxruntime
 from prune_engine.errors import ModelError, OutOfMemoryError
 from prune_engine.formats import storage
 from prune_engine.memory import is_out_of_memory
+from prune_engine.processors import threads_asked_for
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -24,7 +25,7 @@ def session(
 
     Args:
         model: the model, or its bytes.
-        threads: inside an operator; None: as many as onnxruntime likes.
+        threads: inside an operator; None: as many as onnxruntime likes, or as may be used.
         optimise: let onnxruntime fuse operators, as it does by itself.
 
     Raises:
@@ -36,8 +37,8 @@ def session(
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
-        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads or threads_asked_for() or 0
     try:
         if isinstance(model, bytes):
             return onnxruntime.InferenceSession(model, options, providers=[PROVIDER])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prune_engine.errors import ConversionError
 from prune_engine.formats import storage
+from prune_engine.processors import threads_asked_for
 
 TOLERANCE = 1e-3
 """Of the largest output; float32 through two runtimes stays far below it."""
@@ -60,6 +61,7 @@ def compare(proto: onnx.ModelProto, wanted: Sequence[Tensor], inputs: Sequence[T
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads_asked_for() or 0
     names = [value.name for value in proto.graph.input]
     try:
         with storage.loadable(proto) as file:
