@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from jobs.settings import Settings
-from prune_engine.processors import VARIABLES, fewer_than_there_are
+from prune_engine.processors import fewer_than_there_are, for_libraries
 
 # What a child needs to find its libraries and its GPU; everything else stays with the process that starts it.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
@@ -18,7 +18,4 @@ def child_environment(settings: Settings, folder: Path) -> dict[str, str]:
     scratch = str(folder / "tmp")
     environment |= {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
     environment |= {"USER": "prunery", "LOGNAME": "prunery"}  # the user inside has no name
-    threads = settings.child_threads or fewer_than_there_are()
-    if threads is not None:
-        environment |= dict.fromkeys(VARIABLES, str(threads))
-    return environment
+    return environment | for_libraries(settings.child_threads or fewer_than_there_are())

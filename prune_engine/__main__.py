@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from prune_engine import child
-from prune_engine.processors import limit_threads
+from prune_engine.processors import prepare_libraries
 
 
 def main() -> int:
     """Read the command line and do it; the return value is the exit status."""
-    limit_threads(os.environ)
+    prepare_libraries(os.environ)
     parser = argparse.ArgumentParser(prog="python -m prune_engine")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="prune what lies in DIR; events on stdout, files in DIR/out")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_engine.processors import limit_threads
+from prune_engine.processors import prepare_libraries
 from prunery.inspect import register as register_inspect
 from prunery.keys import register as register_keys
 from prunery.prune import register as register_prune
@@ -37,7 +37,7 @@ def _root(
     ] = False,
 ) -> None:
     """Pruning as a service."""
-    limit_threads(os.environ)
+    prepare_libraries(os.environ)
 
 
 @app.command()

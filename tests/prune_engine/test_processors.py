@@ -12,7 +12,7 @@ import pytest
 
 from prune_engine import processors as subject
 from prune_engine.measure.runtime import session
-from prune_engine.processors import limit_threads, processors, threads_asked_for
+from prune_engine.processors import prepare_libraries, processors, threads_asked_for
 from tests.prune_engine.data.nets import mlp
 
 
@@ -77,14 +77,19 @@ def test_libraries_are_told_of_a_limit_and_not_where_they_were_told_before(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(subject, "processors", lambda: 64)
-    environment: dict[str, str] = {}
-    limit_threads(environment)
-    assert environment == {}
+    environment = {"GOMP_SPINCOUNT": "5"}
+    prepare_libraries(environment)
+    assert environment == {"GOMP_SPINCOUNT": "5"}
     assert threads_asked_for() is None
     monkeypatch.setattr(subject, "processors", lambda: 2)
     environment = {"MKL_NUM_THREADS": "7"}
-    limit_threads(environment)
-    assert environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "7", "OPENBLAS_NUM_THREADS": "2"}
+    prepare_libraries(environment)
+    assert environment == {
+        "GOMP_SPINCOUNT": "1000",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "7",
+        "OPENBLAS_NUM_THREADS": "2",
+    }
     assert threads_asked_for() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_asked_for() == 3
