@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from prune_engine.errors import SpecError
 from prune_engine.goals import Density, Frontier, Target
 from prune_engine.granularity import Granularity, parse_granularity
 from prune_engine.granularity import Patterns as GroupPatterns
+from prune_engine.refusals import refusal
 
 Auto = Literal["auto"]
 Method = Literal["gumbel", "magnitude"]
@@ -364,7 +365,7 @@ def parse_spec(fields: dict[str, Any]) -> PruneSpec:
     try:
         spec = PruneSpec.model_validate(fields)
     except ValidationError as error:
-        raise _spec_error(error) from None
+        raise refusal(error, PruneSpec.model_fields, Preprocess.model_fields) from None
     _check_text(spec)
     return spec
 
@@ -377,53 +378,3 @@ def _check_text(spec: PruneSpec) -> None:
         except UnicodeEncodeError as error:
             said = f"{error.object[error.start]!r} is half a character; send text as UTF-8"
             raise SpecError(f"{field}: {said}", param=field) from None
-
-
-_WRONG_FORMS = {
-    "no_json": "{msg}; it ",
-    "extra_forbidden": "{key!r} is unknown in it; it ",
-    **dict.fromkeys(
-        ("dict_type", "list_type", "tuple_type", "model_type", "missing", "too_long", "too_short"), ""
-    ),
-}
-"""Pydantic's names for what is no value of its field in any range, and how the answer begins."""
-
-
-def _spec_error(error: ValidationError) -> SpecError:
-    """One sentence that lists every wrong field; of a union's complaints that of its form, or the last."""
-    complaints: dict[str, str] = {}
-    settled: set[str] = set()
-    for item in error.errors(include_url=False):
-        field, said = _complaint(item)
-        if field not in settled:
-            complaints[field] = said
-        if item["type"] in _WRONG_FORMS:
-            settled.add(field)
-    return SpecError("; ".join(complaints.values()), param=next(iter(complaints)))
-
-
-def _complaint(item: ErrorDetails) -> tuple[str, str]:
-    """The field to blame and the sentence."""
-    field = str(item["loc"][0]) if item["loc"] else "spec"
-    if item["type"] == "contradiction":
-        field = item["ctx"]["field"]
-        return field, f"{field}: {item['msg']}"
-    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-        return field, f"{field}: unknown field; known fields are {', '.join(PruneSpec.model_fields)}"
-    if item["type"] == "missing" and len(item["loc"]) == 1:
-        return field, f"{field}: required"
-    got = f"(got {str(item['input'])[:80]!r})"
-    if item["type"] in _WRONG_FORMS and (examples := _examples(field)):
-        why = _WRONG_FORMS[item["type"]].format(msg=item["msg"], key=item["loc"][-1])
-        return field, f"{field}: {why}should look like {examples} {got}"
-    known = (*PruneSpec.model_fields, *Preprocess.model_fields)
-    where = ".".join(str(part) for part in item["loc"] if part in known)
-    said = str(item["msg"]).replace("Input should be", "should be").removeprefix("Value error, ")
-    return field, f"{where or field}: {said} {got}"
-
-
-def _examples(field: str) -> str:
-    """What a field can be, as JSON; empty where its description has no examples."""
-    found = PruneSpec.model_fields.get(field)
-    given = (found.examples if found is not None else None) or []
-    return " or ".join(example if isinstance(example, str) else json.dumps(example) for example in given)
